@@ -38,12 +38,25 @@ func Isolate(m *testing.M) int {
 		errIsolation = err
 		return m.Run()
 	}
+	// Built out here, where Go can fetch modules.
+	bin := os.Getenv("SLIPWAY_BIN")
+	if bin == "" {
+		dir, err := findRoot()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "isolated tests: finding go.mod: %v\n", err)
+			return 1
+		}
+		if bin, err = build(dir); err != nil {
+			fmt.Fprintf(os.Stderr, "isolated tests: building the program under test: %v\n", err)
+			return 1
+		}
+	}
 	// The shell is process 1 in there: it collects orphans, which a Go program
 	// does not.
 	args := append(enter, "sh", "-c", `"$0" "$@"; exit $?`)
 	args = append(args, os.Args...)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), isolatedVar+"=1")
+	cmd.Env = append(os.Environ(), isolatedVar+"=1", "SLIPWAY_BIN="+bin)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var exit *exec.ExitError
