@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a task needs and the machine lacks. It says
+# what it installs, and never removes or upgrades a package.
+#   hack/setup.sh tests              everything that `make test` uses
+#   hack/setup.sh PROGRAM:PACKAGE…   PACKAGE where PROGRAM is not installed
+set -euo pipefail
+
+if [ "${1-}" = tests ]; then
+  set -- gcc:gcc dockerd:docker.io docker:docker.io podman:podman buildah:buildah \
+    skopeo:skopeo iptables:iptables unshare:util-linux
+fi
+
+PATH=$PATH:/usr/sbin:/sbin # where Debian keeps dockerd and iptables
+missing=()
+for pair in "$@"; do
+  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  exit 0
+fi
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "slipway: install these packages as root, then run this again: ${missing[*]}" >&2
+    exit 1
+  fi
+  sudo=(sudo)
+fi
+if ! command -v apt-get >/dev/null; then
+  echo "slipway: install these with your system's packages, then run this again: ${missing[*]}" >&2
+  exit 1
+fi
+
+# A package that is being installed must not start a service: the tests start
+# what they need themselves. policy-rc.d is Debian's way to say so.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee $policy >/dev/null
+  "${sudo[@]}" chmod 755 $policy
+  trap '"${sudo[@]}" rm -f $policy' EXIT
+fi
+
+apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get)
+echo "installing Debian packages: ${missing[*]}"
+"${apt[@]}" update -qq
+"${apt[@]}" --no-remove install -y -qq --no-install-recommends "${missing[@]}"
