@@ -178,7 +178,7 @@ func (c *client) pushBlob(ctx context.Context, repo, digest string, body *conten
 		return err
 	}
 	defer drain(resp)
-	return created(resp, digest)
+	return sameDigest(resp, digest)
 }
 
 func (c *client) putManifest(ctx context.Context, repo, reference string, img *image) error {
@@ -190,7 +190,7 @@ func (c *client) putManifest(ctx context.Context, repo, reference string, img *i
 		return err
 	}
 	defer drain(resp)
-	return created(resp, img.manifestDigest)
+	return sameDigest(resp, img.manifestDigest)
 }
 
 // pushImage sends layer, config and manifest, in that order.
@@ -301,14 +301,6 @@ func expect(resp *http.Response, status int) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
 	drain(resp)
 	return fmt.Errorf("%s %s: status %d, want %d: %s", resp.Request.Method, resp.Request.URL.Path, resp.StatusCode, status, strings.TrimSpace(string(text)))
-}
-
-// created checks the headers that the specification asks of a 201.
-func created(resp *http.Response, digest string) error {
-	if resp.Header.Get("Location") == "" {
-		return fmt.Errorf("%s %s: status 201 without a Location", resp.Request.Method, resp.Request.URL.Path)
-	}
-	return sameDigest(resp, digest)
 }
 
 // sameDigest checks Docker-Content-Digest, which a registry may leave out.
