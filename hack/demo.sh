@@ -22,7 +22,7 @@ cleanup() {
   if [ -n "$server" ] && kill -TERM "$server" 2>/dev/null; then
     wait "$server" || code=$?
   fi
-  if [ $code -ne 0 ] && [ -s "$work/server.log" ]; then
+  if [ $code -ne 0 ] && [ $code -ne 130 ] && [ -s "$work/server.log" ]; then
     echo "the server's log:" >&2
     tail -n 30 "$work/server.log" >&2
   fi

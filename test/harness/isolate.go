@@ -53,9 +53,9 @@ func Isolate(m *testing.M) int {
 	}
 	// The shell is process 1 in there: it collects orphans, which a Go program
 	// does not.
-	args := append(enter, "sh", "-c", `"$0" "$@"; exit $?`)
-	args = append(args, os.Args...)
-	cmd := exec.Command(args[0], args[1:]...)
+	enter = append(enter, "sh", "-c", `"$0" "$@"; exit $?`)
+	enter = append(enter, os.Args...)
+	cmd := exec.Command(enter[0], enter[1:]...)
 	cmd.Env = append(os.Environ(), isolatedVar+"=1", "SLIPWAY_BIN="+bin)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -42,6 +42,12 @@ func startProcess(cmd *exec.Cmd, log *logFile) (*process, error) {
 	return p, nil
 }
 
+// exit describes the end of a process that is gone.
+func (p *process) exit() string {
+	<-p.exited
+	return p.cmd.ProcessState.String()
+}
+
 // waitFor calls probe until it succeeds, the process exits or the time is over.
 func (p *process) waitFor(limit time.Duration, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -55,7 +61,7 @@ func (p *process) waitFor(limit time.Duration, probe func(context.Context) error
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("it exited: %v", p.err)
+			return fmt.Errorf("it exited: %s", p.exit())
 		case <-ctx.Done():
 			return fmt.Errorf("after %v: %w", limit, err)
 		case <-tick.C:
@@ -68,7 +74,7 @@ func (p *process) waitFor(limit time.Duration, probe func(context.Context) error
 func (p *process) end(sig syscall.Signal, limit time.Duration) error {
 	select {
 	case <-p.exited:
-		return fmt.Errorf("it had already exited: %v", p.err)
+		return fmt.Errorf("it had already exited: %s", p.exit())
 	default:
 	}
 	if err := p.cmd.Process.Signal(sig); err != nil {
