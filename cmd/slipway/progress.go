@@ -21,14 +21,18 @@ func newProgress(w io.Writer, quiet bool) (p remote.Progress, settle func()) {
 		return nil, func() {}
 	}
 	if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
-		b := &bars{set: mpb.New(mpb.WithOutput(w), mpb.WithWidth(30))}
-		return b, sync.OnceFunc(b.set.Wait)
+		b := &bars{set: mpb.New(mpb.WithOutput(w), mpb.WithWidth(30)), w: w}
+		return b, sync.OnceFunc(b.settle)
 	}
 	return &lines{w: w}, func() {}
 }
 
 var outcomeText = map[remote.Outcome]string{
 	remote.Copied: "copied", remote.Mounted: "mounted", remote.Existed: "already there", remote.Failed: "failed",
+}
+
+func transferLine(digest string, size int64, o remote.Outcome) string {
+	return shortDigest(digest) + "… " + humanSize(size) + " " + outcomeText[o]
 }
 
 // lines prints one line when a blob is done.
@@ -52,19 +56,34 @@ func (*line) Add(int64) {}
 func (l *line) Done(o remote.Outcome) {
 	l.to.mu.Lock()
 	defer l.to.mu.Unlock()
-	fmt.Fprintf(l.to.w, "%s… %s %s\n", shortDigest(l.digest), humanSize(l.size), outcomeText[o])
+	fmt.Fprintln(l.to.w, transferLine(l.digest, l.size, o))
 }
 
-// bars shows a bar for each blob that is being transferred. Blobs that are not
-// transferred get a line above the bars.
-type bars struct{ set *mpb.Progress }
+// bars shows a bar for each blob that is being transferred. The other blobs get
+// a line below, once all is over.
+type bars struct {
+	set *mpb.Progress
+	w   io.Writer
+
+	mu    sync.Mutex
+	later []string
+}
 
 func (b *bars) Begin(digest string, size int64) remote.Transfer {
-	return &bar{set: b.set, digest: digest, size: size}
+	return &bar{in: b, digest: digest, size: size}
+}
+
+func (b *bars) settle() {
+	b.set.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.later {
+		fmt.Fprintln(b.w, l)
+	}
 }
 
 type bar struct {
-	set    *mpb.Progress
+	in     *bars
 	digest string
 	size   int64
 	shown  *mpb.Bar
@@ -72,12 +91,12 @@ type bar struct {
 
 func (b *bar) Add(n int64) {
 	if b.shown == nil {
-		b.shown = b.set.New(b.size,
+		b.shown = b.in.set.New(b.size,
 			mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
 			mpb.PrependDecorators(decor.Name(shortDigest(b.digest)+" ")),
 			mpb.AppendDecorators(
 				decor.OnComplete(decor.CountersKiloByte(" % .1f / % .1f"), " "+humanSize(b.size)+" "),
-				decor.OnComplete(decor.EwmaSpeed(decor.SizeB1000(0), " % .1f", 30), outcomeText[remote.Copied]),
+				decor.OnComplete(decor.AverageSpeed(decor.SizeB1000(0), " % .1f"), outcomeText[remote.Copied]),
 			))
 	}
 	b.shown.IncrInt64(n)
@@ -92,6 +111,8 @@ func (b *bar) Done(o remote.Outcome) {
 		b.shown.Abort(true)
 	}
 	if b.shown == nil || o != remote.Copied {
-		fmt.Fprintf(b.set, "%s %s %s\n", shortDigest(b.digest), humanSize(b.size), outcomeText[o])
+		b.in.mu.Lock()
+		defer b.in.mu.Unlock()
+		b.in.later = append(b.in.later, transferLine(b.digest, b.size, o))
 	}
 }

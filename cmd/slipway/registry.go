@@ -198,4 +198,3 @@ func age(t *time.Time, now time.Time) string {
 	}
 	return "just now"
 }
-

@@ -1,0 +1,71 @@
+// Slipway is a private container registry in one binary. This package is the
+// command line: one file per subcommand, and the server that wires the parts
+// together. Only this package knows every other one.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes that scripts may rely on.
+const (
+	exitFailure = 1 // the command was understood and failed
+	exitUsage   = 2 // the command line or the configuration is wrong
+)
+
+// usageError marks a mistake in flags, arguments or configuration: exit code 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:]))
+}
+
+// run executes one command line and returns the process's exit code.
+func run(ctx context.Context, args []string) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "slipway: "+err.Error())
+	var usage usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "slipway",
+		Short: "A private container registry in one binary",
+		Long: `Slipway serves a team's container images on its own network.
+
+Start a registry with 'slipway serve'. The other commands look at and change
+images in any registry that speaks the OCI distribution protocol.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; run '%s --help' for its flags", err, c.CommandPath())}
+	})
+	root.AddCommand(
+		newBenchCommand(),
+		newVersionCommand(),
+	)
+	root.AddCommand(serverCommands()...)
+	root.AddCommand(registryCommands()...)
+	return root
+}

@@ -1,0 +1,196 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"slipway/internal/auth"
+	"slipway/internal/edge"
+	"slipway/internal/httpapi"
+	"slipway/internal/rest"
+)
+
+// server wires everything: Open, Run, Close, in this order.
+type server struct {
+	settings serveSettings
+	log      *slog.Logger
+	store    *store
+	metrics  *storageMetrics
+	listener net.Listener
+	control  net.Listener
+	http     []*http.Server // by listener, in the same order
+	draining atomic.Bool
+}
+
+func newServer(s serveSettings, log *slog.Logger) *server {
+	return &server{settings: s, log: log}
+}
+
+// Open locks and opens the data and takes the port. Nothing is served yet.
+func (s *server) Open(ctx context.Context) (err error) {
+	anonymous, err := s.settings.access()
+	if err != nil {
+		return usageError{err}
+	}
+	registerer := prometheus.NewRegistry()
+	registerer.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.metrics = newStorageMetrics(registerer, s.log)
+	if s.store, err = openStore(ctx, s.settings.store, s.log, s.metrics.collected); err != nil {
+		return err
+	}
+	s.metrics.watch(s.store)
+	if s.listener, err = net.Listen("tcp", s.settings.listen); err != nil {
+		return fmt.Errorf("listen on %s: %w; is another server running there?", s.settings.listen, err)
+	}
+	if s.control, err = listenControl(s.settings.store.data); err != nil {
+		return err
+	}
+	open := s.handler(registerer, func(*http.Request) auth.Anonymous { return anonymous }, "anonymous")
+	admin := s.handler(registerer, func(*http.Request) auth.Anonymous { return auth.AnonymousAdmin }, "local administrator")
+	requests := edge.NewMetrics(registerer)
+	s.http = []*http.Server{
+		edge.NewServer(edge.Config{Handler: open, Log: s.log, Access: s.settings.logAccess, Stall: s.settings.stall, Metrics: requests}),
+		edge.NewServer(edge.Config{Handler: admin, Log: s.log, Access: s.settings.logAccess, Stall: 24 * time.Hour}),
+	}
+	return nil
+}
+
+// listenControl opens the socket by which local commands reach the server.
+// Whoever may enter the data folder may use it.
+func listenControl(data string) (net.Listener, error) {
+	path := filepath.Join(data, controlSocket)
+	// The folder is locked: a socket that is there was left by a crash.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open control socket: %w; its path must be short, choose a shorter data folder", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("open control socket: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// handler is everything that the port serves, for callers of a level.
+func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request) auth.Anonymous, actor string) http.Handler {
+	authorize := func(r *http.Request, a auth.Action, repository string) error { return level(r).Authorize(a, repository) }
+	named := func(*http.Request) string { return actor }
+	mux := http.NewServeMux()
+	v2 := httpapi.New(httpapi.Config{
+		Reader: s.store.registry, Lister: s.store.registry, Writer: s.store.registry, Log: s.log,
+		Authorize: authorize, Actor: named,
+		Visible:       func(r *http.Request, repository string) bool { return authorize(r, auth.Pull, repository) == nil },
+		ManifestLimit: int64(s.settings.manifestLimit),
+	})
+	mux.Handle("/api/v1/", rest.New(rest.Config{DB: s.store.db, Registry: s.store.registry, Collector: s.store.collector, Log: s.log, Authorize: authorize, Actor: named}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		plain(w, http.StatusOK, "This is Slipway, a container registry.\nList what is here: slipway catalog HOST, or GET /v2/_catalog")
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// ServeMux would redirect to a cleaned path; the registry's table
+		// wants paths as they come.
+		if len(r.URL.Path) >= 3 && r.URL.Path[:3] == "/v2" && (len(r.URL.Path) == 3 || r.URL.Path[3] == '/') {
+			v2.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, text) // the client is gone if this fails
+}
+
+// ready answers whether requests will succeed: not while stopping, and not
+// while the database does not answer.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		plain(w, http.StatusServiceUnavailable, "stopping")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	var one int
+	if _, err := s.store.db.Read(ctx).Row(`SELECT 1 FROM settings`, nil, &one); err != nil {
+		s.log.Error("not ready: the database does not answer", "err", err)
+		plain(w, http.StatusServiceUnavailable, "the database does not answer")
+		return
+	}
+	plain(w, http.StatusOK, "ok")
+}
+
+// Run serves until ctx ends, then finishes the requests under way for at most
+// the drain time.
+func (s *server) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	if s.settings.gcInterval > 0 {
+		running.Go(func() { s.store.collector.Loop(background, s.settings.gcInterval) })
+	}
+	defer func() { stop(); running.Wait() }()
+
+	failed := make(chan error, len(s.http))
+	for i, l := range []net.Listener{s.listener, s.control} {
+		go func() {
+			if err := s.http[i].Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve on %s: %w", l.Addr(), err)
+			}
+		}()
+	}
+	s.log.Info("serving", "url", "http://"+s.listener.Addr().String(), "data", s.settings.store.data, "version", slipwayVersion())
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	s.log.Info("stopping: finishing requests", "drain", s.settings.drain)
+	deadline, cancel := context.WithTimeout(context.Background(), s.settings.drain)
+	defer cancel()
+	for _, h := range s.http {
+		if err := h.Shutdown(deadline); err != nil {
+			s.log.Warn("requests were cut off at the end of the drain time", "err", err)
+			_ = h.Close()
+		}
+	}
+	return nil
+}
+
+// Close gives back everything that Open took.
+func (s *server) Close() error {
+	var err error
+	for _, l := range []net.Listener{s.listener, s.control} {
+		if l != nil {
+			if e := l.Close(); !errors.Is(e, net.ErrClosed) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	if s.store != nil {
+		err = errors.Join(err, s.store.close(context.Background()))
+	}
+	return err
+}

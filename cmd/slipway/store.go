@@ -1,0 +1,100 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"slipway/internal/blob"
+	"slipway/internal/db"
+	"slipway/internal/gc"
+	"slipway/internal/registry"
+)
+
+// storeSettings are the settings of what lies in a data folder.
+type storeSettings struct {
+	data          string
+	sparseIndexes bool
+	uploadExpiry  time.Duration
+	grace         time.Duration
+	reserve       byteSize
+}
+
+// store is an opened and locked data folder.
+type store struct {
+	lock      *os.File
+	db        *db.DB
+	blobs     *blob.FS
+	registry  *registry.Registry
+	collector *gc.Collector
+}
+
+func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected func(gc.Report)) (st *store, err error) {
+	st = &store{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if st.lock, err = lockDataDir(s.data); err != nil {
+		return st, err
+	}
+	if st.blobs, err = blob.OpenFS(s.data); err != nil {
+		return st, err
+	}
+	if st.db, err = db.Open(ctx, filepath.Join(s.data, databaseFile), db.Options{Version: slipwayVersion()}); err != nil {
+		return st, err
+	}
+	reserve, err := reserveOf(st.blobs, s.reserve)
+	if err != nil {
+		return st, err
+	}
+	if st.registry, err = registry.New(ctx, registry.Config{
+		DB: st.db, Blobs: st.blobs, Log: log,
+		SparseIndexes: s.sparseIndexes, UploadExpiry: s.uploadExpiry, UndoGrace: s.grace, LowWater: reserve,
+	}); err != nil {
+		return st, err
+	}
+	st.collector = gc.New(gc.Config{
+		DB: st.db, Blobs: st.blobs, Log: log, Flush: st.registry.Flush,
+		Grace: s.grace, UndoGrace: s.grace, UploadExpiry: s.uploadExpiry, Done: collected,
+	})
+	return st, nil
+}
+
+const (
+	reserveShare = 20 // of the disk, at most: one part in so many
+	maxReserve   = 1 << 30
+)
+
+// reserveOf is the free space that uploads leave alone: what was set, or 1 GiB,
+// or a twentieth of a small disk.
+func reserveOf(blobs blob.Spacer, set byteSize) (uint64, error) {
+	if set > 0 {
+		return uint64(set), nil
+	}
+	_, total, err := blobs.Space()
+	if err != nil {
+		return 0, fmt.Errorf("ask for free space: %w", err)
+	}
+	return min(total/reserveShare, maxReserve), nil
+}
+
+func (st *store) close(ctx context.Context) (err error) {
+	if st.registry != nil {
+		err = st.registry.Close(ctx)
+	}
+	if st.db != nil {
+		err = errors.Join(err, st.db.Close())
+	}
+	if st.lock != nil {
+		err = errors.Join(err, st.lock.Close())
+	}
+	return err
+}

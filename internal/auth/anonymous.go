@@ -1,0 +1,71 @@
+// Package auth decides who may do what. There are no identities yet: it knows
+// only what a caller without one may do.
+package auth
+
+import (
+	"fmt"
+	"strings"
+
+	"slipway/internal/oci"
+)
+
+// Anonymous is what callers without a login may do.
+type Anonymous int
+
+// Each level includes the ones before it.
+const (
+	AnonymousPull  Anonymous = iota + 1 // pull and list
+	AnonymousPush                       // and push, which moves tags
+	AnonymousAdmin                      // and delete, collect and change settings
+)
+
+var anonymousNames = map[string]Anonymous{"pull": AnonymousPull, "push": AnonymousPush, "admin": AnonymousAdmin}
+
+// ParseAnonymous reads "pull", "push" or "admin".
+func ParseAnonymous(s string) (Anonymous, error) {
+	if a, ok := anonymousNames[s]; ok {
+		return a, nil
+	}
+	return 0, fmt.Errorf("anonymous access %q is not known: use pull, push or admin", s)
+}
+
+// Action is what somebody wants to do.
+type Action string
+
+// The actions; ping and list read nothing of one repository.
+const (
+	Ping   Action = "ping"
+	List   Action = "list"
+	Pull   Action = "pull"
+	Push   Action = "push"
+	Delete Action = "delete"
+	Admin  Action = "admin"
+)
+
+// Authorize returns a DENIED error unless the level allows the action.
+func (a Anonymous) Authorize(action Action, repository string) error {
+	need := AnonymousAdmin
+	switch action {
+	case Ping, List, Pull:
+		need = AnonymousPull
+	case Push:
+		need = AnonymousPush
+	}
+	if a >= need {
+		return nil
+	}
+	where := ""
+	if repository != "" {
+		where = " in repository " + repository
+	}
+	return oci.NewError(oci.CodeDenied, fmt.Sprintf("this registry does not let everybody %s%s: its administrator can allow it with --anonymous %s", strings.ToLower(string(action)), where, name(need)))
+}
+
+func name(a Anonymous) string {
+	for n, v := range anonymousNames {
+		if v == a {
+			return n
+		}
+	}
+	return ""
+}

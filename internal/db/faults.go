@@ -1,0 +1,29 @@
+package db
+
+import (
+	"errors"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// IsFull reports that the disk of the database is full.
+func IsFull(err error) bool { return primaryCode(err) == sqlite3.SQLITE_FULL }
+
+// IsReadOnly reports that the database cannot be written or opened.
+func IsReadOnly(err error) bool {
+	c := primaryCode(err)
+	return c == sqlite3.SQLITE_READONLY || c == sqlite3.SQLITE_CANTOPEN
+}
+
+// IsBroken reports that the disk of the database failed.
+func IsBroken(err error) bool { return primaryCode(err) == sqlite3.SQLITE_IOERR }
+
+// primaryCode strips SQLite's extended result codes; 0 for other errors.
+func primaryCode(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}

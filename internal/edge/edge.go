@@ -1,0 +1,189 @@
+// Package edge is the port: what happens to every connection and request
+// before and after the API that it is for. It bounds what slow and huge
+// clients can hold, writes the access log, and counts.
+//
+// Time-outs measure progress. A request may take hours as long as bytes move;
+// one that stands still for Stall is ended.
+package edge
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Handler http.Handler
+	Log     *slog.Logger
+	Access  bool          // log every request
+	Stall   time.Duration // longest silence of a client within a request. Default 60 s
+	Metrics *Metrics      // may be nil
+}
+
+const (
+	headerTimeout = 15 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// NewServer makes the HTTP server: HTTP/1.1, and HTTP/2 without TLS for
+// clients that begin with it.
+func NewServer(c Config) *http.Server {
+	if c.Stall == 0 {
+		c.Stall = time.Minute
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           &c,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		Protocols:         protocols,
+		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (c *Config) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w, control: http.NewResponseController(w), stall: c.Stall}
+	var in *progressBody
+	if r.Body != nil && r.Body != http.NoBody {
+		in = &progressBody{ReadCloser: r.Body, control: rec.control, stall: c.Stall}
+		r.Body = in
+	}
+	done := c.Metrics.begin()
+	defer func() {
+		p := recover()
+		if p != nil && p != http.ErrAbortHandler {
+			c.Log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", p)
+			if rec.status == 0 {
+				http.Error(rec, "the server failed; its log says why", http.StatusInternalServerError)
+			}
+		}
+		var read int64
+		if in != nil {
+			read = in.n
+		}
+		took := time.Since(start)
+		done(r.Method, rec.route, rec.status, read, rec.n, took)
+		if c.Access {
+			c.log(r, rec, read, took)
+		}
+		if p != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	rec.extend()
+	c.Handler.ServeHTTP(rec, r)
+}
+
+func (c *Config) log(r *http.Request, rec *recorder, read int64, took time.Duration) {
+	remote, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		remote = r.RemoteAddr
+	}
+	c.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", rec.status),
+		slog.Int64("in", read), slog.Int64("out", rec.n), slog.Duration("took", took.Round(time.Microsecond)),
+		slog.String("remote", remote), slog.String("agent", r.UserAgent()))
+}
+
+// recorder notes what was answered and moves the deadline for writing along.
+type recorder struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+	route   string
+	status  int
+	n       int64
+	until   time.Time
+}
+
+// SetRoute names the route for metrics: a pattern of the route table.
+func (w *recorder) SetRoute(route string) { w.route = route }
+
+// Unwrap lets http.ResponseController find the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// extend gives the client another stall to take what is written next. The
+// deadline is only moved when it has come noticeably closer.
+func (w *recorder) extend() {
+	now := time.Now()
+	if w.until.Sub(now) < w.stall*3/4 {
+		w.until = now.Add(w.stall)
+		_ = w.control.SetWriteDeadline(w.until) // not possible in tests without a connection
+	}
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.extend()
+	n, err := w.ResponseWriter.Write(p)
+	w.n += int64(n)
+	return n, err
+}
+
+// sendSlice is how much the kernel sends between two looks at the deadline.
+const sendSlice = 8 << 20
+
+// ReadFrom keeps sendfile possible, in slices so that the deadline moves on.
+func (w *recorder) ReadFrom(src io.Reader) (total int64, err error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	rf, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
+	}
+	for limited.N > 0 {
+		w.extend()
+		want := min(limited.N, sendSlice)
+		n, err := rf.ReadFrom(&io.LimitedReader{R: limited.R, N: want})
+		w.n += n
+		total += n
+		limited.N -= n
+		if err != nil || n < want {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// progressBody moves the deadline for reading along.
+type progressBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	stall   time.Duration
+	n       int64
+	until   time.Time
+}
+
+func (b *progressBody) Read(p []byte) (int, error) {
+	now := time.Now()
+	if b.until.Sub(now) < b.stall*3/4 {
+		b.until = now.Add(b.stall)
+		_ = b.control.SetReadDeadline(b.until)
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,93 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"slipway/internal/oci"
+)
+
+func (h *Handler) ping(c *call) error {
+	c.Header().Set("Content-Type", "application/json")
+	c.Header().Set("Content-Length", "2")
+	_, err := c.Write([]byte("{}"))
+	return ignoreClient(err)
+}
+
+// ignoreClient drops errors of writing a response: the client is gone, and
+// nobody is left to be told.
+func ignoreClient(error) error { return nil }
+
+func (h *Handler) getBlob(c *call) error {
+	d, err := oci.ParseDigest(c.last)
+	if err != nil {
+		return err
+	}
+	b, err := h.Reader.OpenBlob(c.Context(), c.repository, d)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	setBlobHeaders(c, d)
+	if past(c.Request.Header.Get("Range"), b.Size) {
+		c.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))
+		return oci.NewError(oci.CodeRangeInvalid, fmt.Sprintf("the range %q starts after the blob's %d bytes", c.Request.Header.Get("Range"), b.Size))
+	}
+	// Ranges, conditions and, for files, sendfile.
+	http.ServeContent(c.ResponseWriter, c.Request, "", time.Time{}, b.ReadSeekCloser)
+	return nil
+}
+
+func (h *Handler) headBlob(c *call) error {
+	d, err := oci.ParseDigest(c.last)
+	if err != nil {
+		return err
+	}
+	size, err := h.Reader.StatBlob(c.Context(), c.repository, d)
+	if err != nil {
+		return err
+	}
+	setBlobHeaders(c, d)
+	c.Header().Set("Accept-Ranges", "bytes")
+	c.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	c.WriteHeader(http.StatusOK)
+	return nil
+}
+
+func setBlobHeaders(c *call, d oci.Digest) {
+	hd := c.Header()
+	hd.Set("Docker-Content-Digest", d.String())
+	hd.Set("ETag", `"`+d.String()+`"`)
+	hd.Set("Content-Type", "application/octet-stream")
+	hd.Set("Cache-Control", "max-age=31536000, immutable")
+	hd.Set("X-Content-Type-Options", "nosniff")
+}
+
+func (h *Handler) deleteBlob(c *call) error {
+	d, err := oci.ParseDigest(c.last)
+	if err != nil {
+		return err
+	}
+	if err := h.Writer.DeleteBlob(c.Context(), c.repository, d); err != nil {
+		return err
+	}
+	return c.empty(http.StatusAccepted)
+}
+
+// past reports a single range that begins at or after size, which deserves the
+// specification's error instead of net/http's plain text.
+func past(header string, size int64) bool {
+	spec, ok := strings.CutPrefix(header, "bytes=")
+	if !ok || strings.Contains(spec, ",") {
+		return false
+	}
+	first, _, ok := strings.Cut(strings.TrimSpace(spec), "-")
+	if !ok || first == "" {
+		return false
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
+	return err == nil && n >= size && n > 0
+}

@@ -1,0 +1,250 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	"slipway/internal/db"
+	"slipway/internal/events"
+	"slipway/internal/meta"
+	"slipway/internal/oci"
+)
+
+// Manifest is a stored manifest: exactly the bytes that were pushed.
+type Manifest = meta.Manifest
+
+// GetManifest resolves a tag or a digest and counts as a pull.
+func (r *Registry) GetManifest(ctx context.Context, repository string, ref oci.Reference) (Manifest, error) {
+	m, found, err := meta.FindManifest(r.DB.Read(ctx), repository, ref)
+	if err != nil {
+		return m, fmt.Errorf("find manifest %s:%s: %w", repository, ref, err)
+	}
+	if !found {
+		return m, r.manifestUnknown(ctx, repository, ref)
+	}
+	r.usage.pulled(repository, ref.Tag, m.Digest)
+	return m, nil
+}
+
+// StatManifest is GetManifest without content, and changes nothing.
+func (r *Registry) StatManifest(ctx context.Context, repository string, ref oci.Reference) (Manifest, error) {
+	m, found, err := meta.StatManifest(r.DB.Read(ctx), repository, ref)
+	if err != nil {
+		return m, fmt.Errorf("find manifest %s:%s: %w", repository, ref, err)
+	}
+	if !found {
+		return m, r.manifestUnknown(ctx, repository, ref)
+	}
+	return m, nil
+}
+
+func (r *Registry) manifestUnknown(ctx context.Context, repository string, ref oci.Reference) error {
+	if _, found, err := meta.FindRepository(r.DB.Read(ctx), repository); err == nil && !found {
+		return nameUnknown(repository)
+	}
+	what := "manifest " + ref.Digest.String()
+	if ref.Tag != "" {
+		what = "tag " + ref.Tag
+	}
+	return oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no %s", repository, what)).WithDetail(map[string]string{"name": repository, "reference": ref.String()})
+}
+
+// Push is a manifest to store.
+type Push struct {
+	Repository string
+	Reference  oci.Reference // where it was put
+	Tags       []string      // further tags, of a push by digest
+	// Digest that the content must have; empty for a push by tag that does
+	// not name one.
+	Digest    oci.Digest
+	MediaType string // Content-Type without parameters
+	Content   []byte
+	Change    meta.Change
+	Guards    []meta.Guard
+}
+
+// Pushed is what a push of a manifest came to.
+type Pushed struct {
+	Digest  oci.Digest
+	Subject oci.Digest // empty without one
+}
+
+// PutManifest stores a manifest and moves its tags in one transaction, after
+// checking that the repository holds all that it points at.
+func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
+	want := p.Digest
+	if p.Reference.Digest != "" {
+		want = p.Reference.Digest
+	}
+	algorithm := oci.SHA256
+	if want != "" {
+		algorithm = want.Algorithm()
+	}
+	digest := oci.FromBytes(algorithm, p.Content)
+	if want != "" && digest != want {
+		return Pushed{}, oci.NewError(oci.CodeDigestInvalid, fmt.Sprintf("the manifest has digest %s, not %s: nothing was stored", digest, want)).
+			WithDetail(map[string]string{"expected": want.String(), "received": digest.String()})
+	}
+	m, err := oci.ParseManifest(p.MediaType, p.Content)
+	if err != nil {
+		return Pushed{}, err
+	}
+	tags := p.Tags
+	if p.Reference.Tag != "" {
+		tags = append([]string{p.Reference.Tag}, tags...)
+	}
+	err = r.DB.Update(context.WithoutCancel(ctx), func(tx *db.Tx) error {
+		id, err := meta.EnsureRepository(tx, p.Repository)
+		if err != nil {
+			return err
+		}
+		if err := r.checkEdges(tx, id, p.Repository, m); err != nil {
+			return err
+		}
+		if err := meta.PutManifest(tx, id, m, digest, p.Content); err != nil {
+			return err
+		}
+		if err := events.Append(tx, events.Event{Kind: events.ManifestPushed, Repository: p.Repository, Digest: digest.String(), Actor: p.Change.Actor, Cause: p.Change.Cause}); err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			if _, err := meta.MoveTag(tx, id, p.Repository, tag, digest, p.Change, p.Guards...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return Pushed{digest, m.Subject}, err
+}
+
+// maxMissing bounds the list of missing content in an error.
+const maxMissing = 20
+
+func (r *Registry) checkEdges(tx *db.Tx, id meta.RepoID, repository string, m *oci.Manifest) error {
+	var missing []string
+	for _, e := range m.Edges {
+		var size int64
+		var found bool
+		var err error
+		if e.Kind == oci.EdgeManifest {
+			if size, found, err = meta.HasManifest(tx, id, e.Digest); err == nil && !found && r.SparseIndexes {
+				continue
+			}
+		} else {
+			size, found, err = meta.IsMember(tx, id, e.Digest)
+		}
+		if err != nil {
+			return err
+		}
+		if !found {
+			missing = append(missing, e.Digest.String())
+			continue
+		}
+		if size != e.Size {
+			return oci.NewError(oci.CodeSizeInvalid, fmt.Sprintf("the manifest says that %s %s has %d bytes, but it has %d", e.Kind, e.Digest, e.Size, size))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	more := ""
+	if len(missing) > maxMissing {
+		more = fmt.Sprintf(" and %d more", len(missing)-maxMissing)
+		missing = missing[:maxMissing]
+	}
+	return oci.NewError(oci.CodeManifestBlobUnknown, fmt.Sprintf("repository %s lacks content that the manifest points at: %v%s; push it first", repository, missing, more)).
+		WithDetail(map[string]any{"missing": missing})
+}
+
+// DeleteTag removes a tag; its manifest stays.
+func (r *Registry) DeleteTag(ctx context.Context, repository, tag string, c meta.Change, guards ...meta.Guard) error {
+	return r.DB.Update(ctx, func(tx *db.Tx) error {
+		repo, found, err := meta.FindRepository(tx, repository)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return nameUnknown(repository)
+		}
+		moved, err := meta.MoveTag(tx, repo.ID, repository, tag, "", c, guards...)
+		if err == nil && !moved {
+			err = oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no tag %s", repository, tag)).WithDetail(map[string]string{"name": repository, "reference": tag})
+		}
+		return err
+	})
+}
+
+// DeleteManifest removes a manifest and all its tags at once. It can be
+// restored for UndoGrace.
+func (r *Registry) DeleteManifest(ctx context.Context, repository string, d oci.Digest, c meta.Change, guards ...meta.Guard) error {
+	return r.DB.Update(ctx, func(tx *db.Tx) error {
+		repo, found, err := meta.FindRepository(tx, repository)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return nameUnknown(repository)
+		}
+		deleted, err := meta.DeleteManifest(tx, repo.ID, repository, d, c, tx.Now()+r.UndoGrace.Milliseconds(), guards...)
+		if err == nil && !deleted {
+			err = oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no manifest %s", repository, d)).WithDetail(map[string]string{"name": repository, "reference": d.String()})
+		}
+		return err
+	})
+}
+
+// RestoreManifest takes back the deletion of a manifest.
+func (r *Registry) RestoreManifest(ctx context.Context, repository string, d oci.Digest, c meta.Change, guards ...meta.Guard) error {
+	return r.DB.Update(ctx, func(tx *db.Tx) error {
+		restored, err := meta.Restore(tx, repository, d, c, guards...)
+		if err == nil && !restored {
+			err = oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no deleted manifest %s that can be restored: the time for that may be over", repository, d))
+		}
+		return err
+	})
+}
+
+// deleteSlice is how many manifests one transaction deletes.
+const deleteSlice = 500
+
+// DeleteRepository deletes every manifest and tag of a repository and lets go
+// of its blobs. A large repository takes several transactions; pushes by
+// others go on between them.
+func (r *Registry) DeleteRepository(ctx context.Context, repository string, c meta.Change, guards ...meta.Guard) error {
+	for {
+		done := false
+		err := r.DB.Update(ctx, func(tx *db.Tx) error {
+			done = false
+			repo, found, err := meta.FindRepository(tx, repository)
+			if err != nil {
+				return err
+			}
+			if !found {
+				return nameUnknown(repository)
+			}
+			list, err := meta.Manifests(tx, repo.ID, "", deleteSlice)
+			if err != nil {
+				return err
+			}
+			for _, m := range list {
+				if _, err := meta.DeleteManifest(tx, repo.ID, repository, m.Digest, c, tx.Now()+r.UndoGrace.Milliseconds(), guards...); err != nil {
+					return err
+				}
+			}
+			if len(list) == deleteSlice {
+				return nil
+			}
+			done = true
+			if _, err := meta.LeaveAll(tx, repo.ID); err != nil {
+				return err
+			}
+			if err := meta.RemoveRepository(tx, repo.ID); err != nil {
+				return err
+			}
+			return events.Append(tx, events.Event{Kind: events.RepositoryDeleted, Repository: repository, Actor: c.Actor, Cause: c.Cause})
+		})
+		if err != nil || done {
+			return err
+		}
+	}
+}

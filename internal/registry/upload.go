@@ -1,0 +1,422 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"slipway/internal/db"
+	"slipway/internal/meta"
+	"slipway/internal/oci"
+)
+
+// UploadStatus is how far an upload has come.
+type UploadStatus struct {
+	ID   string
+	Size int64 // bytes that are durable; the next chunk starts here
+}
+
+// Body is what a request brings: at most Length bytes if that is known.
+type Body struct {
+	io.Reader
+	Length int64             // -1: unknown (chunked transfer encoding)
+	Range  *oci.ContentRange // nil: wherever the upload stands
+}
+
+// StartUpload opens an upload whose bytes will be hashed with algorithm a.
+func (r *Registry) StartUpload(ctx context.Context, repository string, a oci.Algorithm) (UploadStatus, error) {
+	if err := r.space.check(0); err != nil {
+		return UploadStatus{}, err
+	}
+	id, err := r.newUploadID(repository, a)
+	return UploadStatus{ID: id}, err
+}
+
+// UploadStatus returns the durable offset of an upload.
+func (r *Registry) UploadStatus(ctx context.Context, repository, id string) (UploadStatus, error) {
+	u, _, err := r.findUpload(ctx, repository, id)
+	return UploadStatus{id, u.Size}, err
+}
+
+// AppendUpload adds a chunk and returns once it is durable. If the client goes
+// away halfway, what has arrived is kept and the upload can go on from there.
+func (r *Registry) AppendUpload(ctx context.Context, repository, id string, body Body) (UploadStatus, error) {
+	unlock, err := r.uploads.lock(ctx, id)
+	if err != nil {
+		return UploadStatus{}, err
+	}
+	defer unlock()
+	u, a, err := r.findUpload(ctx, repository, id)
+	if err != nil {
+		return UploadStatus{}, err
+	}
+	w, err := r.receive(ctx, u, a, body)
+	if w == nil {
+		return UploadStatus{id, u.Size}, err
+	}
+	return r.save(context.WithoutCancel(ctx), w, err)
+}
+
+// save makes an upload's progress durable: bytes, then the row. bodyErr is
+// what the client's part ended with; it is returned when all else is well.
+func (r *Registry) save(ctx context.Context, w *incoming, bodyErr error) (UploadStatus, error) {
+	before := UploadStatus{w.ID, w.Size - w.received}
+	if w.received == 0 && bodyErr != nil {
+		return before, bodyErr
+	}
+	if w.State != "" {
+		if err := r.Blobs.Sync(ctx, w.State); err != nil {
+			// The kernel may now believe that lost pages are written: this
+			// upload cannot be trusted again.
+			_ = r.Blobs.Abort(ctx, w.State)
+			return before, fmt.Errorf("sync upload: %w", err)
+		}
+	}
+	var err error
+	if w.HashState, err = w.hasher.State(); err != nil {
+		return before, err
+	}
+	var saved bool
+	err = r.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		saved, err = meta.SaveUpload(tx, w.Upload)
+		return err
+	})
+	if err == nil && !saved {
+		err = errBusy()
+	}
+	if err != nil {
+		return before, err
+	}
+	return UploadStatus{w.ID, w.Size}, bodyErr
+}
+
+// FinishUpload adds the last chunk, if any, verifies the digest and makes the
+// blob a member of the repository. The blob is durable once it returns. A
+// wrong digest leaves the upload as it was before.
+func (r *Registry) FinishUpload(ctx context.Context, repository, id string, d oci.Digest, body Body) error {
+	unlock, err := r.uploads.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	u, a, err := r.findUpload(ctx, repository, id)
+	if err != nil {
+		return err
+	}
+	if u.Version == 0 {
+		a = d.Algorithm() // nothing hashed yet
+	}
+	w, err := r.receive(ctx, u, a, body)
+	if w == nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx) // the bytes are here: finish even if the client does not wait
+	if err != nil {
+		_, err = r.save(ctx, w, err)
+		return err
+	}
+	return r.finish(ctx, repository, w, d)
+}
+
+// PutBlob receives a whole blob in one request.
+func (r *Registry) PutBlob(ctx context.Context, repository string, d oci.Digest, body Body) error {
+	w, err := r.receive(ctx, meta.Upload{Repository: repository}, d.Algorithm(), body)
+	if w == nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err != nil {
+		_ = r.Blobs.Abort(ctx, w.State)
+		return err
+	}
+	return r.finish(ctx, repository, w, d)
+}
+
+// CancelUpload ends an upload and frees its bytes.
+func (r *Registry) CancelUpload(ctx context.Context, repository, id string) error {
+	unlock, err := r.uploads.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	u, _, err := r.findUpload(ctx, repository, id)
+	if err != nil {
+		return err
+	}
+	state := u.State
+	u.State, u.Tail, u.HashState, u.Cancelled = "", nil, nil, true
+	var saved bool
+	if err := r.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		saved, err = meta.SaveUpload(tx, u) // the row stays until the id expires
+		return err
+	}); err != nil {
+		return err
+	}
+	if !saved {
+		return errBusy()
+	}
+	return r.Blobs.Abort(ctx, state)
+}
+
+// incoming is an upload while a request adds to it.
+type incoming struct {
+	meta.Upload
+	hasher   *oci.Hasher
+	received int64
+}
+
+// receive reads the body into the upload's tail or the blob store, hashing as
+// it goes. Nothing is durable yet. The result is nil if nothing was read; else
+// it holds all that arrived, also when the body ended in an error.
+func (r *Registry) receive(ctx context.Context, u meta.Upload, a oci.Algorithm, body Body) (*incoming, error) {
+	if err := checkPlace(u.Size, body); err != nil {
+		return nil, err
+	}
+	if err := r.space.check(max(body.Length, 0)); err != nil {
+		return nil, err
+	}
+	hasher, err := oci.ResumeHasher(a, u.HashState)
+	if err != nil {
+		return nil, err
+	}
+	w := &incoming{Upload: u, hasher: hasher}
+	src := &source{r: body.Reader, space: &r.space, limit: -1}
+	if body.Range != nil {
+		src.limit = body.Range.Length()
+	}
+	if err := r.store(ctx, w, src); err != nil && src.err == nil {
+		if u.Version == 0 {
+			_ = r.Blobs.Abort(ctx, w.State)
+		}
+		return nil, err
+	}
+	w.Size += w.received
+	if src.err != nil {
+		return w, src.err
+	}
+	if body.Range != nil && w.received != body.Range.Length() {
+		return w, oci.NewError(oci.CodeSizeInvalid, fmt.Sprintf("the body has %d bytes but Content-Range spans %d", w.received, body.Range.Length()))
+	}
+	return w, nil
+}
+
+// store puts the bytes of src where they belong. An error that src itself
+// gave is also in src.err.
+func (r *Registry) store(ctx context.Context, w *incoming, src *source) error {
+	var read []byte
+	var err error
+	if w.State == "" {
+		// Few bytes stay in memory and go into the row.
+		buf := make([]byte, 0, r.InlineLimit+1)
+		buf = append(buf, w.Tail...)
+		room := buf[len(w.Tail):cap(buf)]
+		n, readErr := io.ReadFull(src, room)
+		if readErr != nil {
+			w.hasher.Write(room[:n])
+			w.Tail, w.received = buf[:len(w.Tail)+n], int64(n)
+			if errors.Is(readErr, io.EOF) || errors.Is(readErr, io.ErrUnexpectedEOF) {
+				return nil
+			}
+			return readErr
+		}
+		read = buf[:len(w.Tail)+n]
+		w.hasher.Write(room[:n])
+		w.received = int64(n)
+	}
+	hashed := &tee{r: src, h: w.hasher}
+	var n int64
+	if w.State == "" {
+		n, w.State, err = r.Blobs.Append(ctx, "", 0, io.MultiReader(bytes.NewReader(read), hashed))
+		n -= int64(len(read))
+		w.Tail = nil
+	} else {
+		n, w.State, err = r.Blobs.Append(ctx, w.State, w.Size, hashed)
+	}
+	w.received += n
+	if n != hashed.n && (err == nil || src.err != nil) {
+		src.err = nil
+		return fmt.Errorf("the store took %d of %d bytes: %w", n, hashed.n, io.ErrShortWrite)
+	}
+	return err
+}
+
+// finish verifies and publishes what an upload holds.
+func (r *Registry) finish(ctx context.Context, repository string, w *incoming, d oci.Digest) error {
+	got, err := r.digestOf(ctx, w, d.Algorithm())
+	if err == nil && got != d {
+		err = oci.NewError(oci.CodeDigestInvalid, fmt.Sprintf("the %d bytes received have digest %s, not %s: nothing was stored; send the blob again", w.Size, got, d)).
+			WithDetail(map[string]string{"expected": d.String(), "received": got.String()})
+	}
+	if err != nil {
+		if w.Version == 0 {
+			_ = r.Blobs.Abort(ctx, w.State)
+		}
+		return err
+	}
+	done, err := r.publishExisting(ctx, repository, w, d)
+	if err != nil || done {
+		if done {
+			_ = r.Blobs.Abort(ctx, w.State)
+		}
+		return err
+	}
+	b := meta.Blob{Digest: d, Size: w.Size, Content: w.Tail}
+	if w.State != "" {
+		if b.Key, err = r.Blobs.Commit(ctx, w.State, d, w.Size); err != nil {
+			return err
+		}
+	}
+	added := false
+	err = r.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		if added, err = meta.AddBlob(tx, b); err != nil {
+			return err
+		}
+		return publish(tx, repository, w, d)
+	})
+	// After a failed commit the bytes stay: the row may yet turn out to be on
+	// disk. Collection finds out.
+	if err == nil && !added && b.Key != "" {
+		_ = r.Blobs.Delete(ctx, b.Key)
+	}
+	return err
+}
+
+// publishExisting needs no new bytes where another push brought them already.
+func (r *Registry) publishExisting(ctx context.Context, repository string, w *incoming, d oci.Digest) (done bool, err error) {
+	if _, there, err := meta.BlobSize(r.DB.Read(ctx), d); err != nil || !there {
+		return false, err
+	}
+	err = r.DB.Update(ctx, func(tx *db.Tx) error {
+		_, there, err := meta.BlobSize(tx, d)
+		if err != nil || !there {
+			done = false
+			return err
+		}
+		if _, err := meta.AddBlob(tx, meta.Blob{Digest: d}); err != nil { // only counts as use
+			return err
+		}
+		done = true
+		return publish(tx, repository, w, d)
+	})
+	return done && err == nil, err
+}
+
+func publish(tx *db.Tx, repository string, w *incoming, d oci.Digest) error {
+	id, err := meta.EnsureRepository(tx, repository)
+	if err != nil {
+		return err
+	}
+	if err := meta.Join(tx, id, d); err != nil {
+		return err
+	}
+	if w.Version > 0 {
+		_, err = meta.RemoveUpload(tx, w.ID, w.Version)
+	}
+	return err
+}
+
+// digestOf is what was hashed while receiving, or, if the closing request
+// names another algorithm than the upload was opened with, one more reading.
+func (r *Registry) digestOf(ctx context.Context, w *incoming, a oci.Algorithm) (oci.Digest, error) {
+	if w.hasher.Algorithm() == a {
+		return w.hasher.Digest(), nil
+	}
+	if w.State == "" {
+		return oci.FromBytes(a, w.Tail), nil
+	}
+	f, err := r.Blobs.OpenUpload(ctx, w.State)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := oci.NewHasher(a)
+	if _, err := io.Copy(h, io.LimitReader(f, w.Size)); err != nil {
+		return "", err
+	}
+	return h.Digest(), nil
+}
+
+func (r *Registry) findUpload(ctx context.Context, repository, id string) (meta.Upload, oci.Algorithm, error) {
+	opened, a, err := r.checkUploadID(repository, id)
+	if err != nil {
+		return meta.Upload{}, "", err
+	}
+	u, found, err := meta.FindUpload(r.DB.Read(ctx), id)
+	if err != nil {
+		return meta.Upload{}, "", err
+	}
+	if !found {
+		u = meta.Upload{ID: id, Repository: repository}
+	}
+	if u.Cancelled || u.Repository != repository || (!found && r.DB.Now().Sub(opened) > r.UploadExpiry) {
+		return meta.Upload{}, "", oci.NewError(oci.CodeBlobUploadUnknown, "the upload was cancelled or has expired: start a new one with POST")
+	}
+	return u, a, nil
+}
+
+func checkPlace(offset int64, body Body) error {
+	if body.Range == nil {
+		return nil
+	}
+	if body.Range.First != offset {
+		return oci.NewError(oci.CodeRangeInvalid, fmt.Sprintf("the chunk starts at byte %d but the upload has %d bytes: go on from byte %d", body.Range.First, offset, offset)).
+			WithDetail(map[string]int64{"offset": offset})
+	}
+	if body.Length >= 0 && body.Length != body.Range.Length() {
+		return oci.NewError(oci.CodeSizeInvalid, fmt.Sprintf("Content-Length is %d but Content-Range spans %d bytes", body.Length, body.Range.Length()))
+	}
+	return nil
+}
+
+// source reads a request's body, remembers how it ended, and keeps an eye on
+// the disk.
+type source struct {
+	r     io.Reader
+	space *space
+	limit int64 // -1: none
+	n     int64
+	due   int64 // next check of the disk
+	err   error
+}
+
+const spaceCheckEvery = 16 << 20
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.n >= s.due {
+		s.due = s.n + spaceCheckEvery
+		if err := s.space.check(0); err != nil {
+			s.err = err
+			return 0, err
+		}
+	}
+	n, err := s.r.Read(p)
+	s.n += int64(n)
+	if s.limit >= 0 && s.n > s.limit {
+		n -= int(s.n - s.limit)
+		err = oci.NewError(oci.CodeSizeInvalid, fmt.Sprintf("the body goes on after the %d bytes that Content-Range spans", s.limit))
+		s.n = s.limit
+	}
+	if err != nil && err != io.EOF {
+		var known *oci.Error
+		if !errors.As(err, &known) {
+			err = oci.NewError(oci.CodeBlobUploadInvalid, fmt.Sprintf("the body ended after %d bytes: what arrived is kept; ask the upload for its offset and go on from there", s.n)).WithCause(err)
+		}
+		s.err = err
+	}
+	return n, err
+}
+
+type tee struct {
+	r io.Reader
+	h *oci.Hasher
+	n int64
+}
+
+func (t *tee) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.h.Write(p[:n])
+	t.n += int64(n)
+	return n, err
+}

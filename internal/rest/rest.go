@@ -1,0 +1,218 @@
+// Package rest implements the REST API that api/openapi.yaml describes; the
+// types, the server's skeleton and the client are generated from it.
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"slipway/api"
+	"slipway/internal/auth"
+	"slipway/internal/db"
+	"slipway/internal/gc"
+	"slipway/internal/meta"
+	"slipway/internal/oci"
+	"slipway/internal/registry"
+)
+
+// Config is what the API works on.
+type Config struct {
+	DB        *db.DB
+	Registry  *registry.Registry
+	Collector *gc.Collector
+	Log       *slog.Logger
+	// Authorize returns a DENIED *oci.Error unless the caller may do the action.
+	Authorize func(r *http.Request, a auth.Action, repository string) error
+	// Actor names the caller for history and events.
+	Actor func(r *http.Request) string
+}
+
+type server struct{ Config }
+
+var _ StrictServerInterface = (*server)(nil)
+
+// maxBody is the largest request that the API reads, in bytes.
+const maxBody = 1 << 20
+
+// New makes the handler of /api/v1/.
+func New(c Config) http.Handler {
+	s := &server{c}
+	strict := NewStrictHandlerWithOptions(s, []StrictMiddlewareFunc{s.authorize}, StrictHTTPServerOptions{
+		RequestErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
+			s.problem(w, r, http.StatusBadRequest, "", "the request is not what this address takes: "+err.Error())
+		},
+		ResponseErrorHandlerFunc: s.writeError,
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v1/openapi.yaml", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = w.Write(api.Document)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.problem(w, r, http.StatusNotFound, "", "there is nothing at this address; /api/v1/openapi.yaml describes what there is")
+	})
+	handler := HandlerWithOptions(strict, StdHTTPServerOptions{BaseRouter: mux, ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
+		s.problem(w, r, http.StatusBadRequest, "", "the address is not understood: "+err.Error())
+	}})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rt, ok := w.(interface{ SetRoute(string) }); ok {
+			_, pattern := mux.Handler(r)
+			rt.SetRoute(pattern)
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		handler.ServeHTTP(w, r)
+	})
+}
+
+type callerKey struct{}
+
+// authorize is asked before each operation; an operation that it does not
+// know is refused.
+func (s *server) authorize(next StrictHandlerFunc, operation string) StrictHandlerFunc {
+	return func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error) {
+		action, name := auth.Admin, r.PathValue("name")
+		switch operation {
+		case "GetRepository":
+			action = auth.Pull
+		case "DeleteRepository":
+			action = auth.Delete
+		}
+		if name != "" {
+			if err := oci.CheckRepository(name); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.Authorize(r, action, name); err != nil {
+			return nil, err
+		}
+		return next(context.WithValue(ctx, callerKey{}, s.Actor(r)), w, r, request)
+	}
+}
+
+func change(ctx context.Context, cause string) meta.Change {
+	actor, _ := ctx.Value(callerKey{}).(string)
+	return meta.Change{Actor: actor, Cause: cause}
+}
+
+func (s *server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	err = registry.Classify(err)
+	var e *oci.Error
+	if !errors.As(err, &e) {
+		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.problem(w, r, http.StatusInternalServerError, "", "the server failed; its log says why")
+		return
+	}
+	s.problem(w, r, e.Status(), string(e.Code), e.Message)
+}
+
+func (s *server) problem(w http.ResponseWriter, r *http.Request, status int, code, title string) {
+	p := Problem{Status: status, Title: title}
+	if code != "" {
+		p.Code = &code
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(p) // the client is gone if this fails
+}
+
+// GetCollection implements the API.
+func (s *server) GetCollection(context.Context, GetCollectionRequestObject) (GetCollectionResponseObject, error) {
+	last := s.Collector.Last()
+	if last == nil {
+		title := "there was no collection since the server started: POST to this address runs one"
+		return GetCollectiondefaultApplicationProblemPlusJSONResponse{StatusCode: http.StatusNotFound, Body: Problem{Title: title, Status: http.StatusNotFound}}, nil
+	}
+	return GetCollection200JSONResponse(FromReport(*last)), nil
+}
+
+// RunCollection implements the API.
+func (s *server) RunCollection(ctx context.Context, request RunCollectionRequestObject) (RunCollectionResponseObject, error) {
+	var o gc.Options
+	if request.Body != nil {
+		if request.Body.DryRun != nil {
+			o.DryRun = *request.Body.DryRun
+		}
+		if sec := request.Body.GraceSeconds; sec != nil {
+			if *sec < 0 || *sec > int64(100*365*24*time.Hour/time.Second) {
+				title := "grace_seconds must be between 0 and 100 years"
+				return RunCollectiondefaultApplicationProblemPlusJSONResponse{StatusCode: http.StatusBadRequest, Body: Problem{Title: title, Status: http.StatusBadRequest}}, nil
+			}
+			grace := time.Duration(*sec) * time.Second
+			o.Grace = &grace
+		}
+	}
+	report, err := s.Collector.Run(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return RunCollection200JSONResponse(FromReport(report)), nil
+}
+
+// GetRepository implements the API.
+func (s *server) GetRepository(ctx context.Context, request GetRepositoryRequestObject) (GetRepositoryResponseObject, error) {
+	repo, err := s.find(s.DB.Read(ctx), request.Name)
+	return GetRepository200JSONResponse(repo), err
+}
+
+// UpdateRepository implements the API.
+func (s *server) UpdateRepository(ctx context.Context, request UpdateRepositoryRequestObject) (UpdateRepositoryResponseObject, error) {
+	var repo Repository
+	err := s.DB.Update(ctx, func(tx *db.Tx) error {
+		found, err := s.find(tx, request.Name)
+		if err != nil {
+			return err
+		}
+		if v := request.Body.DeleteUntagged; v != nil {
+			row, _, err := meta.FindRepository(tx, request.Name)
+			if err != nil {
+				return err
+			}
+			if err := meta.SetDeleteUntagged(tx, row.ID, *v); err != nil {
+				return err
+			}
+			found.DeleteUntagged = *v
+		}
+		repo = found
+		return nil
+	})
+	return UpdateRepository200JSONResponse(repo), err
+}
+
+// DeleteRepository implements the API.
+func (s *server) DeleteRepository(ctx context.Context, request DeleteRepositoryRequestObject) (DeleteRepositoryResponseObject, error) {
+	return DeleteRepository204Response{}, s.Registry.DeleteRepository(ctx, request.Name, change(ctx, "delete repository"))
+}
+
+func (s *server) find(tx *db.Tx, name string) (Repository, error) {
+	row, found, err := meta.FindRepository(tx, name)
+	if err == nil && !found {
+		err = oci.NewError(oci.CodeNameUnknown, "there is no repository "+name)
+	}
+	return Repository{Name: row.Name, CreatedAt: time.UnixMilli(row.CreatedAt).UTC(), DeleteUntagged: row.DeleteUntagged}, err
+}
+
+// FromReport is a collection's report as the API shows it.
+func FromReport(r gc.Report) Collection {
+	c := Collection{
+		StartedAt: r.StartedAt.UTC(), FinishedAt: r.FinishedAt.UTC(), DryRun: r.DryRun, GraceSeconds: int64(r.Grace / time.Second), DetailsCut: r.DetailsCut,
+		Freed: Freed{
+			Manifests: r.Freed.Manifests, Memberships: r.Freed.Memberships, Blobs: r.Freed.Blobs, Uploads: r.Freed.Uploads,
+			Files: r.Freed.Files, Repositories: r.Freed.Repositories, Bytes: r.Freed.Bytes,
+		},
+		Kept: make([]Kept, len(r.Kept)), Details: make([]Detail, len(r.Details)),
+	}
+	for i, k := range r.Kept {
+		c.Kept[i] = Kept{Reason: k.Reason, Count: k.Count, Bytes: k.Bytes}
+	}
+	for i, d := range r.Details {
+		c.Details[i] = Detail{Freed: d.Freed, Kind: DetailKind(d.Kind), Subject: d.Subject, Bytes: d.Bytes, Reason: d.Reason}
+		if d.Repository != "" {
+			c.Details[i].Repository = &d.Repository
+		}
+	}
+	return c
+}
