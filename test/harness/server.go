@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -130,7 +131,7 @@ func (s *Server) end(sig syscall.Signal) error {
 func (s *Server) start() {
 	s.tb.Helper()
 	cmd := exec.Command(Binary(s.tb), append([]string{"serve", "--listen", s.o.Addr, "--data", s.o.Data}, s.o.Args...)...)
-	cmd.Env = append(os.Environ(), s.o.Env...)
+	cmd.Env = append(environ(), s.o.Env...)
 	p, err := startProcess(cmd, s.log)
 	if err != nil {
 		s.tb.Fatalf("starting slipway serve: %v", err)
@@ -139,6 +140,11 @@ func (s *Server) start() {
 	if err := p.waitFor(readyTimeout, func(ctx context.Context) error { return getOK(ctx, s.URL()+"/readyz") }); err != nil {
 		s.tb.Fatalf("slipway serve is not ready: %v", err)
 	}
+}
+
+// environ is the environment without what configures slipway or its tests.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SLIPWAY_") })
 }
 
 func getOK(ctx context.Context, url string) error {
