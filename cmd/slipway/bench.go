@@ -62,13 +62,13 @@ What is pushed stays in the registry unless --cleanup is given.`,
 	f.BoolVar(&cfg.PlainHTTP, "plain-http", false, "use HTTP without TLS")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "accept any TLS certificate")
 	f.BoolVar(&cfg.Cleanup, "cleanup", false, "delete the manifests and tags afterwards, as far as the registry allows")
-	f.StringVarP(&output, "output", "o", "table", "table or json")
+	f.StringVarP(&output, "output", "o", "text", "print `FORMAT`: text or json")
 	return cmd
 }
 
 func checkBenchFlags(cfg bench.Config, workloads, output string) ([]string, error) {
-	if output != "table" && output != "json" {
-		return nil, fmt.Errorf("--output is %q: use table or json", output)
+	if output != "text" && output != "json" {
+		return nil, fmt.Errorf("--output is text or json, not %q", output)
 	}
 	if cfg.Concurrency < 1 || cfg.Tags < 1 || cfg.Duration <= 0 || cfg.Requests < 0 {
 		return nil, errors.New("--concurrency, --tags and --duration must be above 0, --requests not below 0")
@@ -91,12 +91,15 @@ type benchReport struct {
 
 func runBench(ctx context.Context, out io.Writer, cfg bench.Config, names []string, output string) error {
 	b, err := bench.Open(ctx, cfg)
+	if errors.Is(err, bench.ErrInvalid) {
+		return usageError{err}
+	}
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	table := io.Discard
-	if output == "table" {
+	if output == "text" {
 		table = out
 	}
 	report := benchReport{Registry: b.URL(), Started: time.Now().UTC().Truncate(time.Second), Concurrency: cfg.Concurrency}

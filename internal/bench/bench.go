@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	randv2 "math/rand/v2"
 	"sync"
@@ -27,6 +28,9 @@ type Config struct {
 	Tags        int            // tags in the repository that tag-page lists; default 1000
 	Cleanup     bool           // remember what was pushed, for Cleanup
 }
+
+// ErrInvalid marks a Config that cannot be used.
+var ErrInvalid = errors.New("invalid bench")
 
 // Repositories that catalog-page makes: enough for a full page after any of
 // the first half.
@@ -62,7 +66,7 @@ func Open(ctx context.Context, cfg Config) (*Bench, error) {
 		cfg.Tags = 1000
 	}
 	if cfg.Concurrency < 0 || cfg.Duration < 0 || cfg.Requests < 0 || cfg.Tags < 0 {
-		return nil, fmt.Errorf("concurrency, duration, requests and tags must not be negative")
+		return nil, fmt.Errorf("%w: concurrency, duration, requests and tags must not be negative", ErrInvalid)
 	}
 	c, err := newClient(ctx, cfg)
 	if err != nil {

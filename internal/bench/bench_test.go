@@ -168,6 +168,7 @@ func TestLiesAreErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			l := &liar{Handler: newFloor(t), match: tt.match, lie: tt.lie}
 			b := open(t, l)
 			if r, err := b.Measure(t.Context(), tt.workload); err != nil || r.Errors != 0 {
@@ -180,9 +181,6 @@ func TestLiesAreErrors(t *testing.T) {
 			}
 			if r.Errors == 0 || !strings.Contains(r.FirstError, tt.want) {
 				t.Errorf("%d errors, the first %q, want it to say %q", r.Errors, r.FirstError, tt.want)
-			}
-			if strings.HasPrefix(tt.want, "read back") == (r.Ops == 0) && r.Ops+r.Errors < 4 {
-				t.Errorf("%d operations and %d errors do not add up", r.Ops, r.Errors)
 			}
 		})
 	}

@@ -59,13 +59,13 @@ func registryURL(s string, plainHTTP bool) (*url.URL, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, fmt.Errorf("the registry's address %q is not a URL: %w", s, err)
+		return nil, fmt.Errorf("%w: the registry's address %q is not a URL: %w", ErrInvalid, s, err)
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("the registry's address %q is not http://HOST or https://HOST", s)
+		return nil, fmt.Errorf("%w: the registry's address %q is not http://HOST or https://HOST", ErrInvalid, s)
 	}
 	if path := strings.Trim(u.Path, "/"); path != "" && path != "v2" {
-		return nil, fmt.Errorf("the registry's address %q has the path %q: give only the host, and the path as --repository", s, path)
+		return nil, fmt.Errorf("%w: the registry's address %q has the path %q: give only the host, and the path as the repository", ErrInvalid, s, path)
 	}
 	if plainHTTP {
 		u.Scheme = "http"
