@@ -26,31 +26,35 @@ type archive struct {
 
 // openArchive opens a folder or a tar, plain or compressed; "-" reads standard
 // input. What it is shows in its content, unless format says it.
-func openArchive(ctx context.Context, file, format string) (a *archive, err error) {
+func openArchive(ctx context.Context, file, format string) (*archive, error) {
 	switch format {
 	case "", FormatOCI, FormatDockerArchive, FormatRootFS:
 	default:
 		return nil, fmt.Errorf("%q is not a format; use %s, %s or %s: %w", CleanText(format), FormatOCI, FormatDockerArchive, FormatRootFS, ErrInvalid)
 	}
-	a = &archive{}
-	if a.temp, err = os.MkdirTemp("", "slipway-*"); err != nil {
+	temp, err := os.MkdirTemp("", "slipway-*")
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			a.Close()
-		}
-	}()
-	if a.files, err = openFiles(ctx, file, a.temp); err != nil {
+	a := &archive{temp: temp, format: format}
+	if a.files, err = openFiles(ctx, file, temp); err == nil {
+		err = a.settleFormat(file)
+	}
+	if err != nil {
+		a.Close()
 		return nil, err
 	}
-	if a.format = format; format == "" {
+	return a, nil
+}
+
+func (a *archive) settleFormat(file string) error {
+	if a.format == "" {
 		a.format = guessFormat(a.files)
 	}
 	if _, isFolder := a.files.(*folder); isFolder && a.format != FormatOCI {
-		return nil, fmt.Errorf("the folder %s is not an OCI layout: it has no oci-layout and index.json", file)
+		return fmt.Errorf("the folder %s is not an OCI layout: it has no oci-layout and index.json", file)
 	}
-	return a, nil
+	return nil
 }
 
 // Close removes the temporary files.

@@ -122,6 +122,9 @@ func invalid(what, text string, err error) error {
 }
 
 func (c *Client) parseReference(ref string) (name.Reference, error) {
+	if h, port, err := net.SplitHostPort(ref); err == nil && !strings.Contains(ref, "/") && (isLoopback(h) || isAddress(h)) && port != "" {
+		return nil, invalid("reference: it names a registry and no repository", ref, nil)
+	}
 	r, err := name.ParseReference(ref, c.nameOptions(ref)...)
 	if err != nil {
 		return nil, invalid("reference, which looks like HOST/NAME:TAG or HOST/NAME@sha256:…", ref, nil)

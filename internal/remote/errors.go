@@ -98,15 +98,23 @@ func explain(op string, where place, err error) error {
 }
 
 func diagnose(where place, err error) (problem, hint string) {
-	var answer *transport.Error
-	switch {
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) {
 		return "interrupted", ""
+	}
+	// Where HTTP is tried after HTTPS, the error holds both failures. A bad
+	// certificate is the cause, whatever the other attempt met.
+	if problem, hint = diagnoseCertificate(where, err); problem != "" {
+		return problem, hint
+	}
+	var (
+		answer *transport.Error
+		record tls.RecordHeaderError
+	)
+	switch {
 	case errors.As(err, &answer):
 		return diagnoseAnswer(where, answer)
-	}
-	if problem, hint = diagnoseTLS(where, err); problem != "" {
-		return problem, hint
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return where.host + " speaks plain HTTP where HTTPS was expected", "add --plain-http if you trust the network"
 	}
 	return diagnoseNetwork(where, err)
 }
@@ -158,17 +166,14 @@ func requestPath(e *transport.Error) string {
 
 func lastElement(path string) string { return path[strings.LastIndex(path, "/")+1:] }
 
-func diagnoseTLS(where place, err error) (problem, hint string) {
+func diagnoseCertificate(where place, err error) (problem, hint string) {
 	var (
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
 		cert      x509.CertificateInvalidError
-		record    tls.RecordHeaderError
 		verify    *tls.CertificateVerificationError
 	)
 	switch {
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record), errors.Is(err, errPlainHTTP) && strings.Contains(err.Error(), "HTTP response to HTTPS"):
-		return where.host + " speaks plain HTTP where HTTPS was expected", "add --plain-http if you trust the network"
 	case errors.As(err, &authority):
 		return "x509: the certificate of " + where.host + " is signed by an authority that this machine does not trust",
 			"install that authority's certificate, or add --insecure to skip the check"

@@ -61,14 +61,26 @@ func (s *layoutSink) putBlob(_ context.Context, desc v1.Descriptor, open func() 
 		return Failed, err
 	}
 	defer rc.Close()
-	if err := writeStream(s.path(desc.Digest), rc); err != nil {
+	path := s.path(desc.Digest)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return Failed, err
+	}
+	err = replaceFile(path, func(w io.Writer) error {
+		_, err := io.Copy(w, rc)
+		return err
+	})
+	if err != nil {
 		return Failed, err
 	}
 	return Copied, nil
 }
 
 func (s *layoutSink) putManifest(_ context.Context, m *manifest) error {
-	return writeFile(s.path(m.desc.Digest), m.raw)
+	path := s.path(m.desc.Digest)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return writeFile(path, m.raw)
 }
 
 // tag lists a root in index.json under a name, in place of what had that name.
@@ -109,21 +121,10 @@ func writeFile(path string, content []byte) error {
 	})
 }
 
-func writeStream(path string, r io.Reader) error {
-	return replaceFile(path, func(w io.Writer) error {
-		_, err := io.Copy(w, r)
-		return err
-	})
-}
-
 // replaceFile writes a file in full before it appears under its name. A
 // failure leaves what was there.
 func replaceFile(path string, fill func(io.Writer) error) (err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".slipway-*")
+	f, err := os.CreateTemp(filepath.Dir(path), ".slipway-*")
 	if err != nil {
 		return err
 	}
