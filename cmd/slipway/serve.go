@@ -62,7 +62,7 @@ certificates and no users yet: whoever reaches the port then has those rights.`,
 	f.StringVar(&s.store.data, "data", defaultDataDir(), "folder that keeps everything")
 	f.StringVar(&s.http, "http", "loopback", "where plain HTTP is served: loopback, or allow for any address")
 	f.StringVar(&s.anonymous, "anonymous", "", "what everybody may do: pull, push (and pull), or admin (and delete and collect); default admin on a loopback address")
-	f.BoolVar(&s.store.sparseIndexes, "sparse-indexes", false, "accept an index whose manifests are not all here")
+	f.StringVar(&s.store.sparse, "sparse", "none", "accept manifests though content they point at is missing: none, indexes (some platforms are missing), or all (layers too)")
 	f.Var(&s.manifestLimit, "manifest-limit", "largest manifest that is accepted, at least 4MiB")
 	f.DurationVar(&s.store.grace, "gc.grace", time.Hour, "how long unneeded content is kept after its last use, and how long a deletion can be undone")
 	f.DurationVar(&s.gcInterval, "gc.interval", time.Hour, "time between collections; 0 leaves them to 'slipway gc'")

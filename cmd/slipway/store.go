@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +20,11 @@ import (
 
 // storeSettings are the settings of what lies in a data folder.
 type storeSettings struct {
-	data          string
-	sparseIndexes bool
-	uploadExpiry  time.Duration
-	grace         time.Duration
-	reserve       byteSize
+	data         string
+	sparse       string // empty: none
+	uploadExpiry time.Duration
+	grace        time.Duration
+	reserve      byteSize
 }
 
 // store is an opened and locked data folder.
@@ -51,13 +52,17 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	if st.db, err = db.Open(ctx, filepath.Join(s.data, databaseFile), db.Options{Version: slipwayVersion()}); err != nil {
 		return st, err
 	}
+	sparse, err := registry.ParseSparse(cmp.Or(s.sparse, "none"))
+	if err != nil {
+		return st, usageError{err}
+	}
 	reserve, err := reserveOf(st.blobs, s.reserve)
 	if err != nil {
 		return st, err
 	}
 	if st.registry, err = registry.New(ctx, registry.Config{
 		DB: st.db, Blobs: st.blobs, Log: log,
-		SparseIndexes: s.sparseIndexes, UploadExpiry: s.uploadExpiry, UndoGrace: s.grace, LowWater: reserve,
+		Sparse: sparse, UploadExpiry: s.uploadExpiry, UndoGrace: s.grace, LowWater: reserve,
 	}); err != nil {
 		return st, err
 	}

@@ -127,9 +127,7 @@ func (r *Registry) checkEdges(tx *db.Tx, id meta.RepoID, repository string, m *o
 		var found bool
 		var err error
 		if e.Kind == oci.EdgeManifest {
-			if size, found, err = meta.HasManifest(tx, id, e.Digest); err == nil && !found && r.SparseIndexes {
-				continue
-			}
+			size, found, err = meta.HasManifest(tx, id, e.Digest)
 		} else {
 			size, found, err = meta.IsMember(tx, id, e.Digest)
 		}
@@ -137,7 +135,9 @@ func (r *Registry) checkEdges(tx *db.Tx, id meta.RepoID, repository string, m *o
 			return err
 		}
 		if !found {
-			missing = append(missing, e.Digest.String())
+			if r.Sparse != SparseAll && (r.Sparse != SparseIndexes || e.Kind != oci.EdgeManifest) {
+				missing = append(missing, e.Digest.String())
+			}
 			continue
 		}
 		if size != e.Size {

@@ -33,8 +33,9 @@ type Config struct {
 	// InlineLimit is the size in bytes up to which blobs are kept in the
 	// database. Default 16 KiB.
 	InlineLimit int64
-	// SparseIndexes accepts an index whose children are not all here.
-	SparseIndexes bool
+	// Sparse says which manifests may point at content that is not here.
+	// Default SparseNone.
+	Sparse Sparse
 	// UploadExpiry is how long an upload may be silent. Default 24 h.
 	UploadExpiry time.Duration
 	// UndoGrace is how long a deleted manifest can be restored. Default 1 h.
@@ -42,6 +43,29 @@ type Config struct {
 	// LowWater is the free space in bytes that uploads leave to the database
 	// and to collection. 0 turns the check off.
 	LowWater uint64
+}
+
+// Sparse is which manifests are accepted though content is missing.
+type Sparse int
+
+// The values of Sparse.
+const (
+	SparseNone    Sparse = iota // none: what is served is whole
+	SparseIndexes               // an index of which only some platforms are here
+	SparseAll                   // images without some of their layers too
+)
+
+// ParseSparse reads "none", "indexes" or "all".
+func ParseSparse(s string) (Sparse, error) {
+	switch s {
+	case "none":
+		return SparseNone, nil
+	case "indexes":
+		return SparseIndexes, nil
+	case "all":
+		return SparseAll, nil
+	}
+	return 0, fmt.Errorf("sparse is %q: use none, indexes or all", s)
 }
 
 // Registry implements the distribution API's operations. It is safe for

@@ -59,7 +59,7 @@ var options = []string{
 
 func TestConformance(t *testing.T) {
 	suite := harness.Tool(t, "conformance")
-	srv := harness.Start(t, harness.Options{Args: []string{"--sparse-indexes"}})
+	srv := harness.Start(t, harness.Options{Args: []string{"--sparse", "all"}})
 	results := t.TempDir()
 
 	cmd := exec.Command(suite)

@@ -2,7 +2,7 @@
 //
 // A test asks for what it needs and gets it, or ends there:
 //
-//	srv := harness.Start(t, harness.Options{Args: []string{"--sparse-indexes"}})
+//	srv := harness.Start(t, harness.Options{Args: []string{"--sparse", "all"}})
 //	crane := harness.Tool(t, "crane")
 //	harness.Run(t, crane, "pull", srv.Host()+"/app:1", "app.tar")
 //	srv.Kill()    // as a power cut would
