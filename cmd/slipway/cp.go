@@ -10,8 +10,9 @@ import (
 	"slipway/internal/remote"
 )
 
-const tallyHelp = `"manifests", "blobs", "bytes", "mounted", "existing",
-"referrers"`
+// tallyHelp ends the list of JSON fields of commands that transfer images.
+const tallyHelp = `"manifests", "blobs",
+"bytes", "mounted", "existing", "referrers"}`
 
 func newCpCommand() *cobra.Command {
 	var o remote.CopyOptions
@@ -21,8 +22,9 @@ func newCpCommand() *cobra.Command {
 digest. What DST has already is not sent again; inside one registry blobs are
 mounted. A DST without a tag takes over SRC's tag.
 
-With -o json: {"source", "destination", "digest", "mediaType", `+tallyHelp+`}; with --all-tags a list of these. manifests and blobs count what was
-written, existing what was there, bytes what was transferred.`,
+With -o json: {"source", "destination", "digest", "mediaType", `+tallyHelp+`; with
+--all-tags a list of these. manifests, blobs and bytes count what was
+transferred, existing what was there, mounted what the registry linked itself.`,
 		`  slipway cp debian:12 registry.example/base/debian:12
   slipway cp old.example/team/app:44 new.example/team/app --referrers
   slipway cp --all-tags old.example/team/app new.example/team/app --jobs 8`,

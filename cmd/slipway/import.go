@@ -24,7 +24,7 @@ goes to REF as 'slipway push' sends it.
 
 --entrypoint and --cmd may be repeated, once for each word.
 
-With -o json: {"source", "destination", "digest", "mediaType", `+tallyHelp+`}.`,
+With -o json: {"source", "destination", "digest", "mediaType", `+tallyHelp+`.`,
 		`  slipway import rootfs.tar.gz registry.example/base/mine:1 --cmd /bin/sh
   slipway import rootfs.tar registry.example/base/mine:1 --platform linux/arm64 --label team=base --env LANG=C.UTF-8
   docker export box | slipway import - registry.example/base/mine:1

@@ -18,7 +18,7 @@ for this machine. Any other FILE becomes a folder with an OCI layout: all
 platforms, exact bytes. --format decides otherwise; an OCI layout in a FILE that
 ends in .tar is packed into it.
 
-With -o json: {"reference", "digest", "mediaType", "file", "format", `+tallyHelp+`}.`,
+With -o json: {"reference", "digest", "mediaType", "file", "format", `+tallyHelp+`.`,
 		`  slipway pull registry.example/team/app:44 app.tar
   slipway pull registry.example/team/app:44 ./app
   slipway pull debian:12 debian.tar --platform linux/arm64

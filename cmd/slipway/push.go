@@ -17,7 +17,7 @@ gzip, zstd or bzip2. An OCI layout keeps its digests. Of an archive that is both
 as 'docker save' writes today, the layout is taken unless its layers are
 uncompressed; --format decides otherwise.
 
-With -o json: {"source", "destination", "digest", "mediaType", `+tallyHelp+`}.`,
+With -o json: {"source", "destination", "digest", "mediaType", `+tallyHelp+`.`,
 		`  slipway push app.tar registry.example/team/app:44
   slipway push ./layout registry.example/team/app:44
   docker save app | slipway push - registry.example/team/app:44`,

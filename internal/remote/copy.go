@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -155,6 +156,9 @@ func (c *copier) child(ctx context.Context, d v1.Descriptor, depth int) error {
 		return c.once(d.Digest, func() error { return c.blob(ctx, d) })
 	}
 	m, err := c.limited(ctx, func() (*manifest, error) { return c.src.manifest(ctx, d) })
+	if isNotFound(err) || errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the index lists %s (%s), which is not there; --platform takes one image that is", d.Digest, platformText(d.Platform))
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -168,5 +171,45 @@ func TestCopyIsCancelled(t *testing.T) {
 	cancel()
 	if _, err := c.Copy(cancelled, host+"/src:1", host+"/dst", CopyOptions{}); !errors.Is(err, context.Canceled) || !strings.HasSuffix(err.Error(), ": interrupted") {
 		t.Errorf("error = %v", err)
+	}
+}
+
+// A blob that the source lost is the source's failure, not the destination's.
+func TestCopyNamesTheRegistryThatFailed(t *testing.T) {
+	c := newClient(t)
+	good := startMemory()(t)
+	pushImage(t, c, good+"/a:1", image(t, "linux/amd64"))
+	inner := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: good})
+	lossy := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+	_, err := c.Copy(ctx, lossy+"/a:1", startMemory()(t)+"/b:1", CopyOptions{})
+	if err == nil || !strings.Contains(err.Error(), lossy+" has the manifest but not the blob sha256:") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestCopyOfASparseIndex(t *testing.T) {
+	c := newClient(t)
+	host := startMemory()(t)
+	pushIndex(t, c, host+"/a:1")
+	in, err := c.Inspect(ctx, host+"/a:1", "linux/arm64")
+	must(t, err)
+	_, err = c.Delete(ctx, host+"/a@"+in.Digest, false)
+	must(t, err)
+	_, err = c.Copy(ctx, host+"/a:1", host+"/b:1", CopyOptions{})
+	if err == nil || !strings.Contains(err.Error(), "the index lists "+in.Digest+" (linux/arm64), which is not there; --platform") {
+		t.Errorf("error = %v", err)
+	}
+	_, err = c.Copy(ctx, host+"/a:1", host+"/b:1", CopyOptions{Platform: "linux/amd64"})
+	must(t, err)
+	in, err = c.Inspect(ctx, host+"/a:1", "")
+	must(t, err)
+	if len(in.Platforms) != 3 || in.Platforms[0].Missing || !in.Platforms[1].Missing {
+		t.Errorf("platforms = %+v, want the second to be missing", in.Platforms)
 	}
 }

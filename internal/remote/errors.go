@@ -135,7 +135,7 @@ func diagnoseAnswer(where place, e *transport.Error) (problem, hint string) {
 	case code == transport.NameUnknownErrorCode:
 		return "there is no such repository", fmt.Sprintf("list repositories with 'slipway catalog %s'", where.host)
 	case code == transport.BlobUnknownErrorCode || e.StatusCode == http.StatusNotFound && strings.Contains(requestPath(e), "/blobs/sha256:"):
-		return "the registry has the manifest but not the blob " + lastElement(requestPath(e)), "push the image again"
+		return where.host + " has the manifest but not the blob " + lastElement(requestPath(e)), "push the image there again"
 	case code == transport.ManifestUnknownErrorCode || e.StatusCode == http.StatusNotFound && strings.Contains(requestPath(e), "/manifests/"):
 		return "there is no such tag or manifest", fmt.Sprintf("list tags with 'slipway tags %s'", where.repo)
 	case e.StatusCode == http.StatusNotFound && strings.HasSuffix(requestPath(e), "/v2/"):
@@ -229,6 +229,22 @@ func shorten(s string) string {
 		return string(r[:400]) + "…"
 	}
 	return s
+}
+
+// failedAt reports whether the request that failed went to repo.
+func failedAt(err error, repo name.Repository) bool {
+	var (
+		answer *transport.Error
+		failed *url.Error
+		sent   *url.URL
+	)
+	switch {
+	case errors.As(err, &answer) && answer.Request != nil:
+		sent = answer.Request.URL
+	case errors.As(err, &failed):
+		sent, _ = url.Parse(failed.URL)
+	}
+	return sent != nil && sent.Host == repo.RegistryStr() && strings.HasPrefix(sent.Path, "/v2/"+repo.RepositoryStr()+"/")
 }
 
 // isNotFound reports whether the registry answered that it does not have it.

@@ -111,7 +111,10 @@ func (c *Client) send(ctx context.Context, op, label string, src source, root *m
 	cp.referrers = referrers
 	if err := cp.run(ctx, root, tags...); err != nil {
 		where := at(to)
-		where.subject = label + " to " + where.subject
+		if r, ok := src.(*repoSource); ok && failedAt(err, r.repo) {
+			where = atRepo(r.repo)
+		}
+		where.subject = label + " to " + refText(to)
 		return nil, explain(op, where, err)
 	}
 	return &Copy{Source: label, Destination: refText(to), Digest: root.desc.Digest.String(), MediaType: string(root.desc.MediaType), Tally: cp.tally}, nil
