@@ -91,7 +91,9 @@ func listenControl(data string) (net.Listener, error) {
 
 // handler is everything that the port serves, for callers of a level.
 func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request) auth.Anonymous, actor string) http.Handler {
-	authorize := func(r *http.Request, a auth.Action, repository string) error { return level(r).Authorize(a, repository) }
+	authorize := func(r *http.Request, a auth.Action, repository string) error {
+		return level(r).Authorize(a, repository)
+	}
 	named := func(*http.Request) string { return actor }
 	mux := http.NewServeMux()
 	v2 := httpapi.New(httpapi.Config{

@@ -62,7 +62,7 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	}
 	if st.registry, err = registry.New(ctx, registry.Config{
 		DB: st.db, Blobs: st.blobs, Log: log,
-		Sparse: sparse, UploadExpiry: s.uploadExpiry, UndoGrace: s.grace, LowWater: reserve,
+		Sparse: sparse, UploadExpiry: s.uploadExpiry, Grace: s.grace, LowWater: reserve,
 	}); err != nil {
 		return st, err
 	}

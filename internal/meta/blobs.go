@@ -30,13 +30,14 @@ func FindBlob(tx *db.Tx, repository string, d oci.Digest) (b Blob, found bool, e
 	return b, found, err
 }
 
-// StatBlob is FindBlob without content.
-func StatBlob(tx *db.Tx, repository string, d oci.Digest) (size int64, found bool, err error) {
-	found, err = tx.Row(`SELECT b.size FROM repositories r
+// StatBlob returns the size of a blob that the repository holds, and when it
+// was last used there.
+func StatBlob(tx *db.Tx, repository string, d oci.Digest) (size, used int64, found bool, err error) {
+	found, err = tx.Row(`SELECT b.size, m.touched_at FROM repositories r
 		JOIN members m ON m.repository_id = r.id
 		JOIN blobs b ON b.digest = m.digest
-		WHERE r.name = ? AND m.digest = ?`, []any{repository, d}, &size)
-	return size, found, err
+		WHERE r.name = ? AND m.digest = ?`, []any{repository, d}, &size, &used)
+	return size, used, found, err
 }
 
 // BlobSize returns the size of a blob, whoever holds it.
@@ -79,11 +80,11 @@ func Join(tx *db.Tx, id RepoID, d oci.Digest) error {
 	return err
 }
 
-// Touch tells collection that a client relies on a blob that it was told
-// exists.
-func Touch(tx *db.Tx, repository string, d oci.Digest) error {
-	_, err := tx.Exec(`UPDATE members SET touched_at = ? WHERE digest = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)`, tx.Now(), d, repository)
-	return err
+// Touch tells collection that a client relies on a blob that it is told
+// exists; found is false if it no longer does.
+func Touch(tx *db.Tx, repository string, d oci.Digest) (found bool, err error) {
+	n, err := tx.Exec(`UPDATE members SET touched_at = ? WHERE digest = ? AND repository_id = (SELECT id FROM repositories WHERE name = ?)`, tx.Now(), d, repository)
+	return n > 0, err
 }
 
 // Leave takes a blob out of a repository.

@@ -50,17 +50,34 @@ func (r *Registry) OpenBlob(ctx context.Context, repository string, d oci.Digest
 	}
 }
 
-// StatBlob returns the size of a blob that the repository holds, and tells
-// collection that somebody relies on it.
+// StatBlob returns the size of a blob that the repository holds. A client that
+// is told so will not upload it, so collection has to leave it alone for the
+// grace time: if half of that is over since its last use, the use is recorded,
+// durably, before the answer.
 func (r *Registry) StatBlob(ctx context.Context, repository string, d oci.Digest) (int64, error) {
-	size, found, err := meta.StatBlob(r.DB.Read(ctx), repository, d)
+	tx := r.DB.Read(ctx)
+	size, used, found, err := meta.StatBlob(tx, repository, d)
 	if err != nil {
 		return 0, fmt.Errorf("find blob %s: %w", d, err)
 	}
 	if !found {
 		return 0, r.blobUnknown(ctx, repository, d)
 	}
-	r.usage.touched(repository, d)
+	if tx.Now()-used < r.Grace.Milliseconds()/2 {
+		return size, nil
+	}
+	err = r.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		found, err = meta.Touch(tx, repository, d)
+		return err
+	})
+	if err != nil {
+		// A question is answered even where nothing can be written.
+		r.Log.Warn("recording the use of a blob failed; collection may free it", "repo", repository, "digest", d, "err", err)
+		return size, nil
+	}
+	if !found {
+		return 0, r.blobUnknown(ctx, repository, d)
+	}
 	return size, nil
 }
 
@@ -102,7 +119,7 @@ const maxHolders = 1000
 
 func mayMount(tx *db.Tx, d oci.Digest, from string, visible func(string) bool) (bool, error) {
 	if from != "" {
-		_, found, err := meta.StatBlob(tx, from, d)
+		_, _, found, err := meta.StatBlob(tx, from, d)
 		return found, err
 	}
 	if _, found, err := meta.BlobSize(tx, d); err != nil || !found {

@@ -175,7 +175,7 @@ func (r *Registry) DeleteTag(ctx context.Context, repository, tag string, c meta
 }
 
 // DeleteManifest removes a manifest and all its tags at once. It can be
-// restored for UndoGrace.
+// restored for Grace.
 func (r *Registry) DeleteManifest(ctx context.Context, repository string, d oci.Digest, c meta.Change, guards ...meta.Guard) error {
 	return r.DB.Update(ctx, func(tx *db.Tx) error {
 		repo, found, err := meta.FindRepository(tx, repository)
@@ -185,7 +185,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, repository string, d oci.
 		if !found {
 			return nameUnknown(repository)
 		}
-		deleted, err := meta.DeleteManifest(tx, repo.ID, repository, d, c, tx.Now()+r.UndoGrace.Milliseconds(), guards...)
+		deleted, err := meta.DeleteManifest(tx, repo.ID, repository, d, c, tx.Now()+r.Grace.Milliseconds(), guards...)
 		if err == nil && !deleted {
 			err = oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no manifest %s", repository, d)).WithDetail(map[string]string{"name": repository, "reference": d.String()})
 		}
@@ -227,7 +227,7 @@ func (r *Registry) DeleteRepository(ctx context.Context, repository string, c me
 				return err
 			}
 			for _, m := range list {
-				if _, err := meta.DeleteManifest(tx, repo.ID, repository, m.Digest, c, tx.Now()+r.UndoGrace.Milliseconds(), guards...); err != nil {
+				if _, err := meta.DeleteManifest(tx, repo.ID, repository, m.Digest, c, tx.Now()+r.Grace.Milliseconds(), guards...); err != nil {
 					return err
 				}
 			}

@@ -38,8 +38,9 @@ type Config struct {
 	Sparse Sparse
 	// UploadExpiry is how long an upload may be silent. Default 24 h.
 	UploadExpiry time.Duration
-	// UndoGrace is how long a deleted manifest can be restored. Default 1 h.
-	UndoGrace time.Duration
+	// Grace is how long a deleted manifest can be restored, and how long
+	// collection leaves content alone after its last use. Default 1 h.
+	Grace time.Duration
 	// LowWater is the free space in bytes that uploads leave to the database
 	// and to collection. 0 turns the check off.
 	LowWater uint64
@@ -88,8 +89,8 @@ func New(ctx context.Context, c Config) (*Registry, error) {
 	if c.UploadExpiry == 0 {
 		c.UploadExpiry = 24 * time.Hour
 	}
-	if c.UndoGrace == 0 {
-		c.UndoGrace = time.Hour
+	if c.Grace == 0 {
+		c.Grace = time.Hour
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -124,8 +125,7 @@ func uploadKey(ctx context.Context, d *db.DB) (key []byte, err error) {
 	return hex.DecodeString(value)
 }
 
-// Flush writes what is recorded in batches: last pulls, and which blobs
-// clients were told exist. Collection calls it before it looks.
+// Flush writes what is recorded in batches: the times of last pulls.
 func (r *Registry) Flush(ctx context.Context) error { return r.usage.flush(ctx) }
 
 // Close flushes and stops the background work. The database and the store

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"time"
 
@@ -29,6 +30,10 @@ func (r *Registry) newUploadID(repository string, a oci.Algorithm) (string, erro
 	if err != nil {
 		return "", err
 	}
+	// The time is the database's, which decides when the upload expires.
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(r.DB.Now().UnixMilli()))
+	copy(u[:6], ms[2:])
 	return u.String() + "." + algorithmLetter[a] + r.sign(repository, u.String(), a), nil
 }
 
@@ -63,6 +68,7 @@ func (r *Registry) checkUploadID(repository, id string) (opened time.Time, a oci
 	if err != nil {
 		return opened, "", unknown
 	}
-	sec, nsec := u.Time().UnixTime()
-	return time.Unix(sec, nsec), a, nil
+	var ms [8]byte
+	copy(ms[2:], u[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))), a, nil
 }

@@ -11,8 +11,8 @@ import (
 	"slipway/internal/oci"
 )
 
-// usage records what happens too often for a transaction each: pulls, and
-// questions whether a blob exists. It loses the last seconds in a crash.
+// usage records pulls, which are too many for a transaction each. It loses the
+// last seconds in a crash.
 type usage struct {
 	db  *db.DB
 	log *slog.Logger
@@ -28,7 +28,6 @@ type usage struct {
 type use struct {
 	repository, tag string
 	digest          oci.Digest
-	touch           bool
 }
 
 const (
@@ -44,14 +43,9 @@ func newUsage(d *db.DB, log *slog.Logger) *usage {
 }
 
 func (u *usage) pulled(repository, tag string, d oci.Digest) {
-	u.add(use{repository, tag, d, false})
-}
-func (u *usage) touched(repository string, d oci.Digest) { u.add(use{repository, "", d, true}) }
-
-func (u *usage) add(e use) {
 	now := u.db.Now().UnixMilli()
 	u.mu.Lock()
-	u.entries[e] = now
+	u.entries[use{repository, tag, d}] = now
 	n := len(u.entries)
 	u.mu.Unlock()
 	if n >= usageLimit {
@@ -89,13 +83,7 @@ func (u *usage) flush(ctx context.Context) error {
 		defer func() { slice = slice[:0] }()
 		return u.db.Update(ctx, func(tx *db.Tx) error {
 			for _, e := range slice {
-				var err error
-				if e.touch {
-					err = meta.Touch(tx, e.repository, e.digest)
-				} else {
-					err = meta.Pulled(tx, e.repository, e.tag, e.digest, entries[e])
-				}
-				if err != nil {
+				if err := meta.Pulled(tx, e.repository, e.tag, e.digest, entries[e]); err != nil {
 					return err
 				}
 			}
