@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"slipway/internal/oci"
 )
@@ -43,6 +44,9 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, copyBuffer); return 
 // OpenFS opens the store in a folder, and makes it if it is missing.
 func OpenFS(root string) (*FS, error) {
 	s := &FS{root: root}
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, fmt.Errorf("open blob store: %w", err)
+	}
 	for _, dir := range []string{uploadFolder, blobFolder} {
 		if err := s.ensureFolder(dir); err != nil {
 			return nil, fmt.Errorf("open blob store %s: %w", root, err)
@@ -154,6 +158,12 @@ func (s *FS) commit(state State, digest oci.Digest, size int64) (Key, error) {
 	key := Key(filepath.ToSlash(filepath.Join(folder, hexed+"-"+string(state))))
 	path, err := s.blobPath(key)
 	if err != nil {
+		return "", err
+	}
+	// Until its row is committed the blob is without one, and collection frees
+	// old bytes that have none. The last chunk may have come long ago.
+	now := time.Now()
+	if err := os.Chtimes(s.uploadPath(state), now, now); err != nil {
 		return "", err
 	}
 	if err := os.Rename(s.uploadPath(state), path); err != nil {

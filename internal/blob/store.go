@@ -79,7 +79,7 @@ type Entry struct {
 	Digest   oci.Digest // of a blob, as it was given to Commit
 	State    State
 	Size     int64
-	Modified time.Time
+	Modified time.Time // of a blob, not before its commit
 }
 
 // Spacer is implemented by stores that can run full.
