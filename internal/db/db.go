@@ -113,6 +113,11 @@ func (d *DB) Read(ctx context.Context) *Tx {
 	return &Tx{ctx: ctx, now: d.now(), prepare: d.reads.get}
 }
 
+// Generation changes with every commit, before Update returns from it. What
+// was read after asking for it still holds while it is the same: the database
+// has one writing process, this one.
+func (d *DB) Generation() uint64 { return d.writer.generation.Load() }
+
 // Now is the database's clock.
 func (d *DB) Now() time.Time { return d.now() }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,8 @@ type writer struct {
 	stmts *statements
 	now   func() time.Time
 	queue chan *update
+
+	generation atomic.Uint64 // commits so far; moves before anybody learns of one
 
 	mu     sync.RWMutex // held for reading while sending to queue
 	closed bool
@@ -117,6 +120,7 @@ func (w *writer) commit(batch []*update) {
 		_ = w.exec("ROLLBACK")
 		failAll(batch, fmt.Errorf("commit: %w", err))
 	}
+	w.generation.Add(1) // also after a failure: what is on disk is in doubt
 }
 
 // one runs an update within a savepoint. The error of the update's function is

@@ -15,8 +15,9 @@ import (
 
 // Blob is an open blob.
 type Blob struct {
-	Digest oci.Digest
-	Size   int64
+	Digest  oci.Digest
+	Size    int64
+	Content []byte // all of it, where it is in memory; not to be changed
 	io.ReadSeekCloser
 }
 
@@ -28,7 +29,10 @@ func (inMemory) Close() error { return nil }
 // digest into bytes.
 func (r *Registry) OpenBlob(ctx context.Context, repository string, d oci.Digest) (*Blob, error) {
 	for attempt := 0; ; attempt++ {
-		b, found, err := meta.FindBlob(r.DB.Read(ctx), repository, d)
+		b, found, err := recall(r, hotKey{"blob", repository, d.String()}, func() (meta.Blob, int, bool, error) {
+			b, found, err := meta.FindBlob(r.DB.Read(ctx), repository, d)
+			return b, len(b.Content), found, err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("find blob %s: %w", d, err)
 		}
@@ -36,11 +40,11 @@ func (r *Registry) OpenBlob(ctx context.Context, repository string, d oci.Digest
 			return nil, r.blobUnknown(ctx, repository, d)
 		}
 		if b.Key == "" {
-			return &Blob{d, b.Size, inMemory{bytes.NewReader(b.Content)}}, nil
+			return &Blob{d, b.Size, b.Content, inMemory{bytes.NewReader(b.Content)}}, nil
 		}
 		f, err := r.Blobs.Open(ctx, b.Key)
 		if err == nil {
-			return &Blob{d, b.Size, f}, nil
+			return &Blob{d, b.Size, nil, f}, nil
 		}
 		// Between the row and the file the blob may have been collected and
 		// pushed again: look once more.

@@ -15,7 +15,10 @@ type Manifest = meta.Manifest
 
 // GetManifest resolves a tag or a digest and counts as a pull.
 func (r *Registry) GetManifest(ctx context.Context, repository string, ref oci.Reference) (Manifest, error) {
-	m, found, err := meta.FindManifest(r.DB.Read(ctx), repository, ref)
+	m, found, err := recall(r, hotKey{"manifest", repository, ref.String()}, func() (Manifest, int, bool, error) {
+		m, found, err := meta.FindManifest(r.DB.Read(ctx), repository, ref)
+		return m, len(m.Content), found, err
+	})
 	if err != nil {
 		return m, fmt.Errorf("find manifest %s:%s: %w", repository, ref, err)
 	}

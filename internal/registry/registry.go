@@ -77,6 +77,7 @@ type Registry struct {
 	uploads busy
 	usage   *usage
 	space   space
+	hot     hot
 }
 
 const defaultInlineLimit = 16 << 10
