@@ -87,6 +87,15 @@ func TestSpliceKeepsTheRest(t *testing.T) {
 	}
 }
 
+func TestABusyMachineIsSaid(t *testing.T) {
+	m, o := &measurements{}, &options{}
+	for load, want := range map[string]bool{"9.08 5.84 3.22": true, "0.12 3.00 3.00": false, "unknown": false} {
+		if got := strings.Contains(m.markdown(o, &machine{load: load}, nil), busyWarning); got != want {
+			t.Errorf("load %s: said %v, want %v", load, got, want)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	o, err := parse(nil)
 	if err != nil {

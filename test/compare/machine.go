@@ -39,6 +39,14 @@ func loadAverage() string {
 	return strings.Join(fields[:min(3, len(fields))], " ")
 }
 
+// busy reports whether other work kept more than half a core when the
+// comparison began.
+func (m *machine) busy() bool {
+	var last float64
+	_, err := fmt.Sscanf(m.load, "%f", &last)
+	return err == nil && last > 0.5
+}
+
 func firstLine(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -53,6 +53,8 @@ func (m *measurements) judge(t target) (measured, verdict string) {
 	return measured, "MISS"
 }
 
+const busyWarning = "**The machine was busy with other work when this began: these figures are only indicative.**"
+
 func (r ratio) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", r.Median, r.Min, r.Max) }
 
 func (m *measurements) markdown(o *options, mach *machine, servers []*server) string {
@@ -60,6 +62,9 @@ func (m *measurements) markdown(o *options, mach *machine, servers []*server) st
 	fmt.Fprintf(&b, "Measured on %s: %s, %d cores, %.0f GB RAM, Linux %s, %s; an fsync after 4 KiB takes %.2f ms; load average at the start %s.\n",
 		time.Now().UTC().Format("2006-01-02"), mach.cpu, mach.cores, mach.ramGB, mach.kernel, mach.fileSystem, float64(mach.sync)/1e6, mach.load)
 	fmt.Fprintf(&b, "Client and servers share the machine. %d workers; medians of %d rounds of %s.\n\n", o.concurrency, o.rounds, o.duration)
+	if mach.busy() {
+		b.WriteString(busyWarning + "\n\n")
+	}
 	for _, s := range servers {
 		fmt.Fprintf(&b, "- %s: %s\n", s.name, s.version)
 	}
