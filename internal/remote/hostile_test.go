@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -61,6 +62,7 @@ func TestListingThatNeverEnds(t *testing.T) {
 
 func TestManifestIsLimited(t *testing.T) {
 	c := newClient(t)
+	var sent atomic.Int64
 	host := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
 		block := bytes.Repeat([]byte(" "), 1<<20)
@@ -68,8 +70,14 @@ func TestManifestIsLimited(t *testing.T) {
 			if _, err := w.Write(block); err != nil {
 				return
 			}
+			sent.Add(1)
 		}
 	})
+	defer func() {
+		if n := sent.Load(); n > 32 {
+			t.Errorf("%d MiB were taken in before the limit was noticed", n)
+		}
+	}()
 	if _, err := c.Inspect(ctx, host+"/x:1", ""); err == nil || !strings.Contains(err.Error(), "larger than 8 MiB") {
 		t.Errorf("error = %v", err)
 	}
@@ -376,5 +384,43 @@ func TestReferences(t *testing.T) {
 		if r.Scheme() != want {
 			t.Errorf("%s: scheme %s, want %s", host, r.Scheme(), want)
 		}
+	}
+}
+
+// The list of referrers has pages, which stay on the registry's host.
+func TestReferrersFollowPages(t *testing.T) {
+	c := newClient(t)
+	subject := digestOf([]byte("subject"))
+	elsewhere := ""
+	host := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		entry := digestOf([]byte(r.URL.RawQuery))
+		w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json; charset=utf-8")
+		if r.URL.RawQuery == "" {
+			w.Header().Set("Link", fmt.Sprintf(`<%s%s?page=2>; rel="next"`, elsewhere, r.URL.Path))
+		}
+		fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":%q}]}`, entry)
+	})
+	repo, err := c.parseRepository(host + "/a")
+	must(t, err)
+	found, err := c.referrers(ctx, repo, subject)
+	must(t, err)
+	if len(found) != 2 || found[1].Digest != digestOf([]byte("page=2")) {
+		t.Errorf("referrers = %v, want those of two pages", found)
+	}
+	elsewhere = "http://other.example"
+	if _, err := c.referrers(ctx, repo, subject); err == nil || !strings.Contains(err.Error(), "other.example") {
+		t.Errorf("a next page on another host: %v", err)
+	}
+}
+
+func TestChildManifestHasThePromisedSize(t *testing.T) {
+	c := newClient(t)
+	host := startMemory()(t)
+	d := pushImage(t, c, host+"/a:1", image(t, "linux/amd64"))
+	repo, err := c.parseRepository(host + "/a")
+	must(t, err)
+	_, err = c.child(ctx, repo, v1.Descriptor{Digest: d, Size: 1})
+	if err == nil || !strings.Contains(err.Error(), "not the 1 that were promised") {
+		t.Errorf("error = %v", err)
 	}
 }
