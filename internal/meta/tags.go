@@ -87,10 +87,12 @@ func DeleteManifest(tx *db.Tx, id RepoID, repository string, d oci.Digest, c Cha
 }
 
 // Restore takes a deleted manifest back from its tombstone, with the tags that
-// it had unless they point elsewhere by now.
+// it had unless they point elsewhere by now. The children of an index come
+// back with it, without tags. What expired is not restored: its bytes may be
+// gone in part.
 func Restore(tx *db.Tx, repository string, d oci.Digest, c Change, guards ...Guard) (restored bool, err error) {
-	var mediaType, list string
-	found, err := tx.Row(`SELECT media_type, tags FROM tombstones WHERE repository = ? AND digest = ?`, []any{repository, d}, &mediaType, &list)
+	var list string
+	found, err := tx.Row(`SELECT tags FROM tombstones WHERE repository = ? AND digest = ? AND expires_at > ?`, []any{repository, d, tx.Now()}, &list)
 	if err != nil || !found {
 		return false, err
 	}
@@ -98,32 +100,11 @@ func Restore(tx *db.Tx, repository string, d oci.Digest, c Change, guards ...Gua
 	if err := json.Unmarshal([]byte(list), &tags); err != nil {
 		return false, err
 	}
-	content, found, err := BlobContent(tx, d)
-	if err != nil {
-		return false, err
-	}
-	if !found {
-		return false, fmt.Errorf("restore %s@%s: its tombstone is there but its bytes are not", repository, d)
-	}
-	m, err := oci.ParseManifest(mediaType, content)
-	if err != nil {
-		return false, fmt.Errorf("restore %s@%s: %w", repository, d, err)
-	}
 	id, err := EnsureRepository(tx, repository)
 	if err != nil {
 		return false, err
 	}
-	for _, e := range m.Edges {
-		if _, there, err := BlobSize(tx, e.Digest); err != nil {
-			return false, err
-		} else if !there || e.Kind == oci.EdgeManifest {
-			continue
-		}
-		if err := Join(tx, id, e.Digest); err != nil {
-			return false, err
-		}
-	}
-	if err := PutManifest(tx, id, m, d, content); err != nil {
+	if err := restoreTree(tx, id, repository, d); err != nil {
 		return false, err
 	}
 	for _, tag := range tags {
@@ -137,8 +118,52 @@ func Restore(tx *db.Tx, repository string, d oci.Digest, c Change, guards ...Gua
 			return false, err
 		}
 	}
+	return true, nil
+}
+
+// restoreTree takes back a manifest, its blobs, and what collection took of
+// its children since.
+func restoreTree(tx *db.Tx, id RepoID, repository string, d oci.Digest) error {
+	var mediaType string
+	found, err := tx.Row(`SELECT media_type FROM tombstones WHERE repository = ? AND digest = ? AND expires_at > ?`, []any{repository, d, tx.Now()}, &mediaType)
+	if err != nil || !found {
+		return err
+	}
+	content, found, err := BlobContent(tx, d)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("restore %s@%s: its tombstone is there but its bytes are not", repository, d)
+	}
+	m, err := oci.ParseManifest(mediaType, content)
+	if err != nil {
+		return fmt.Errorf("restore %s@%s: %w", repository, d, err)
+	}
+	for _, e := range m.Edges {
+		if e.Kind == oci.EdgeManifest {
+			if _, there, err := HasManifest(tx, id, e.Digest); err != nil {
+				return err
+			} else if !there {
+				if err := restoreTree(tx, id, repository, e.Digest); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if _, there, err := BlobSize(tx, e.Digest); err != nil {
+			return err
+		} else if there {
+			if err := Join(tx, id, e.Digest); err != nil {
+				return err
+			}
+		}
+	}
+	if err := PutManifest(tx, id, m, d, content); err != nil {
+		return err
+	}
 	_, err = tx.Exec(`DELETE FROM tombstones WHERE repository = ? AND digest = ?`, repository, d)
-	return err == nil, err
+	return err
 }
 
 // TagsOf lists the tags of a manifest.
