@@ -95,7 +95,7 @@ func (c *Collector) Run(ctx context.Context, o Options) (Report, error) {
 	if o.Grace != nil {
 		grace = *o.Grace
 	}
-	r := &run{Collector: c, dry: o.DryRun, grace: grace, kept: map[string]Kept{}, leaving: map[string]int64{}}
+	r := &run{Collector: c, dry: o.DryRun, grace: grace, kept: map[string]Kept{}, gone: newForecast()}
 	r.report = Report{StartedAt: c.DB.Now(), DryRun: o.DryRun, Grace: grace}
 	err := r.all(ctx)
 	r.report.FinishedAt = c.DB.Now()

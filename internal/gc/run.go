@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -39,11 +40,11 @@ const (
 // run is one collection.
 type run struct {
 	*Collector
-	dry     bool
-	grace   time.Duration
-	report  Report
-	kept    map[string]Kept
-	leaving map[string]int64 // dry run: memberships that would go, by digest
+	dry    bool
+	grace  time.Duration
+	report Report
+	kept   map[string]Kept
+	gone   forecast
 }
 
 func (r *run) all(ctx context.Context) error {
@@ -89,7 +90,7 @@ func (r *run) keep(reason string, bytes int64) {
 func (r *run) uploads(ctx context.Context) error {
 	before := r.DB.Now().Add(-r.UploadExpiry).UnixMilli()
 	if r.dry {
-		list, err := meta.ExpiredUploads(r.DB.Read(ctx), before, maxDetails)
+		list, err := meta.ExpiredUploads(r.DB.Read(ctx), before, math.MaxInt32)
 		for _, u := range list {
 			r.freedUpload(u)
 		}
@@ -180,19 +181,24 @@ func (r *run) repositories(ctx context.Context) error {
 // emptyRepository forgets a repository that has held nothing for a while,
 // unless a person has set something about it.
 func (r *run) emptyRepository(ctx context.Context, repo meta.Repository) error {
-	if r.dry || repo.DeleteUntagged || repo.CreatedAt > r.DB.Now().Add(-r.grace).UnixMilli() {
+	if repo.DeleteUntagged || repo.CreatedAt > r.DB.Now().Add(-r.grace).UnixMilli() {
 		return nil
 	}
 	tx := r.DB.Read(ctx)
-	members, err := meta.MembersAfter(tx, repo.ID, "", 1)
-	if err != nil || len(members) > 0 {
+	left := r.gone.members[repo.ID]
+	members, err := meta.MembersAfter(tx, repo.ID, "", left+1)
+	if err != nil || len(members) > left {
 		return err
 	}
-	list, err := meta.Manifests(tx, repo.ID, "", 1)
-	if err != nil || len(list) > 0 {
+	deleted := len(r.gone.manifests[repo.ID])
+	list, err := meta.Manifests(tx, repo.ID, "", deleted+1)
+	if err != nil || len(list) > deleted {
 		return err
 	}
 	r.report.Freed.Repositories++
+	if r.dry {
+		return nil
+	}
 	return r.update(ctx, func(tx *db.Tx) error { return meta.RemoveRepository(tx, repo.ID) })
 }
 
@@ -215,6 +221,7 @@ func (r *run) manifests(ctx context.Context, repo meta.Repository) error {
 			for _, m := range list {
 				last = m.Digest
 				switch {
+				case r.gone.deleted(repo.ID, m.Digest):
 				case m.InUse:
 					r.keep(keptTagged, m.Size)
 				case !repo.DeleteUntagged:
@@ -232,9 +239,6 @@ func (r *run) manifests(ctx context.Context, repo meta.Repository) error {
 				kept = append(kept, stayed...)
 			}
 		}
-		if r.dry {
-			break
-		}
 	}
 	for reason, k := range before {
 		now := r.kept[reason]
@@ -250,7 +254,11 @@ func (r *run) manifests(ctx context.Context, repo meta.Repository) error {
 func (r *run) deleteManifests(ctx context.Context, repo meta.Repository, list []meta.Candidate) (kept []Detail, err error) {
 	details, err := r.slice(ctx, list, func(tx *db.Tx, m meta.Candidate) (reason, extra string, err error) {
 		reason, extra, err = r.whyKeepManifest(tx, repo.ID, m)
-		if reason == "" && err == nil && !r.dry {
+		switch {
+		case reason != "" || err != nil:
+		case r.dry:
+			r.gone.deleteManifest(repo.ID, m.Digest)
+		default:
 			_, err = meta.DeleteManifest(tx, repo.ID, repo.Name, m.Digest, meta.Change{Actor: actor, Cause: causeCollect}, tx.Now()+r.UndoGrace.Milliseconds())
 		}
 		return reason, extra, err
@@ -309,10 +317,10 @@ func (r *run) whyKeepManifest(tx *db.Tx, id meta.RepoID, m meta.Candidate) (reas
 	if m.At > tx.Now()-r.grace.Milliseconds() {
 		return keptGrace, "", nil
 	}
-	if index, found, err := meta.IndexOf(tx, id, m.Digest); err != nil || found {
+	if index, found, err := r.gone.parent(tx, id, m.Digest, true); err != nil || found {
 		return keptIndex, ": " + index.String(), err
 	}
-	if subject, found, err := meta.PresentSubject(tx, id, m.Digest); err != nil || found {
+	if subject, found, err := meta.PresentSubject(tx, id, m.Digest); err != nil || (found && !r.gone.deleted(id, subject)) {
 		return keptSubject, ": " + subject.String(), err
 	}
 	if holder, found, err := meta.PinHolder(tx, m.Digest); err != nil || found {
@@ -328,7 +336,11 @@ func (r *run) members(ctx context.Context, repo meta.Repository) error {
 	for {
 		var n int
 		var err error
-		if last, n, err = meta.UsedBy(r.DB.Read(ctx), repo.ID, last, lookSlice, func(d oci.Digest) { used[d] = struct{}{} }); err != nil {
+		if last, n, err = meta.UsedBy(r.DB.Read(ctx), repo.ID, last, lookSlice, func(parent, child oci.Digest) {
+			if !r.gone.deleted(repo.ID, parent) {
+				used[child] = struct{}{}
+			}
+		}); err != nil {
 			return err
 		}
 		if n < lookSlice {
@@ -364,7 +376,11 @@ func (r *run) members(ctx context.Context, repo meta.Repository) error {
 func (r *run) leave(ctx context.Context, repo meta.Repository, list []meta.Candidate) error {
 	details, err := r.slice(ctx, list, func(tx *db.Tx, m meta.Candidate) (reason, extra string, err error) {
 		reason, extra, err = r.whyKeepMember(tx, repo.ID, m.Digest)
-		if reason == "" && err == nil && !r.dry {
+		switch {
+		case reason != "" || err != nil:
+		case r.dry:
+			r.gone.leave(repo.ID, m.Digest)
+		default:
 			_, err = meta.Leave(tx, repo.ID, m.Digest)
 		}
 		return reason, extra, err
@@ -374,9 +390,6 @@ func (r *run) leave(ctx context.Context, repo meta.Repository, list []meta.Candi
 		if d.Freed {
 			d.Reason = "no manifest of the repository uses it"
 			r.report.Freed.Memberships++
-			if r.dry {
-				r.leaving[d.Subject]++
-			}
 		}
 		r.report.add(d)
 	}
@@ -391,7 +404,7 @@ func (r *run) whyKeepMember(tx *db.Tx, id meta.RepoID, d oci.Digest) (reason, ex
 	if found && at > tx.Now()-r.grace.Milliseconds() {
 		return keptGrace, "", nil
 	}
-	if user, used, err := meta.UserOf(tx, id, d); err != nil || used {
+	if user, used, err := r.gone.parent(tx, id, d, false); err != nil || used {
 		return keptUsed, ": " + user.String(), err
 	}
 	if holder, found, err := meta.PinHolder(tx, d); err != nil || found {
@@ -411,8 +424,8 @@ func (r *run) blobs(ctx context.Context) error {
 		var candidates []meta.Candidate
 		for _, b := range list {
 			last = b.Digest
-			if b.InUse && r.dry && r.leaving[b.Digest.String()] > 0 {
-				if b.InUse, err = r.stillHeld(ctx, b.Digest); err != nil {
+			if b.InUse && r.gone.leaving[b.Digest]+r.gone.copies[b.Digest] > 0 {
+				if b.InUse, err = r.gone.held(ctx, r.DB, b.Digest); err != nil {
 					return err
 				}
 			}
@@ -431,16 +444,6 @@ func (r *run) blobs(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-// stillHeld is the dry run's question whether a blob would have a holder left.
-func (r *run) stillHeld(ctx context.Context, d oci.Digest) (bool, error) {
-	tx := r.DB.Read(ctx)
-	n, err := meta.CountMembers(tx, d)
-	if err != nil || n > r.leaving[d.String()] {
-		return true, err
-	}
-	return meta.IsManifest(tx, d)
 }
 
 func (r *run) removeBlobs(ctx context.Context, list []meta.Candidate) error {
@@ -482,6 +485,9 @@ func (r *run) whyKeepBlob(tx *db.Tx, d oci.Digest) (reason, extra string, err er
 	}
 	if until, found, err := meta.RestorableUntil(tx, d); err != nil || found {
 		return keptRestore, " until " + time.UnixMilli(until).UTC().Format(time.RFC3339), err
+	}
+	if found, err := r.gone.restorable(tx, d); err != nil || found {
+		return keptRestore, "", err
 	}
 	return "", "", nil
 }

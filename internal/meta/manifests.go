@@ -101,12 +101,6 @@ func HasManifest(tx *db.Tx, id RepoID, d oci.Digest) (size int64, found bool, er
 	return size, found, err
 }
 
-// IsManifest reports whether any repository holds a manifest.
-func IsManifest(tx *db.Tx, d oci.Digest) (bool, error) {
-	var one int
-	return tx.Row(`SELECT 1 FROM manifests WHERE digest = ? LIMIT 1`, []any{d}, &one)
-}
-
 // Referrers lists up to n manifests whose subject is d, in the order of their
 // digests after last, of one artifact type unless that is empty.
 func Referrers(tx *db.Tx, repository string, d oci.Digest, artifactType string, last oci.Digest, n int) (list []Manifest, err error) {

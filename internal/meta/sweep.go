@@ -21,7 +21,7 @@ type Candidate struct {
 
 // UsedBy calls fn for everything that manifests of a repository point at,
 // for up to n manifests after last, and returns the last of them.
-func UsedBy(tx *db.Tx, id RepoID, last oci.Digest, n int, fn func(oci.Digest)) (oci.Digest, int, error) {
+func UsedBy(tx *db.Tx, id RepoID, last oci.Digest, n int, fn func(parent, child oci.Digest)) (oci.Digest, int, error) {
 	list, err := Manifests(tx, id, last, n)
 	if err != nil {
 		return "", 0, err
@@ -33,7 +33,7 @@ func UsedBy(tx *db.Tx, id RepoID, last oci.Digest, n int, fn func(oci.Digest)) (
 			if err := scan(&d); err != nil {
 				return err
 			}
-			fn(d)
+			fn(m.Digest, d)
 			return nil
 		}); err != nil {
 			return "", 0, err
@@ -89,6 +89,24 @@ func IndexOf(tx *db.Tx, id RepoID, d oci.Digest) (index oci.Digest, found bool, 
 	return index, found, err
 }
 
+// ParentsOf calls fn for every manifest of the repository that points at d: for
+// indexes, or for those that use it as a blob.
+func ParentsOf(tx *db.Tx, id RepoID, d oci.Digest, index bool, fn func(oci.Digest)) error {
+	return tx.Each(`SELECT e.parent FROM edges e JOIN manifests m ON m.digest = e.parent AND m.repository_id = ?
+		WHERE e.child = ? AND (e.kind = 'manifest') = ?`, []any{id, d, index}, scanDigests(fn))
+}
+
+func scanDigests(fn func(oci.Digest)) func(func(...any) error) error {
+	return func(scan func(...any) error) error {
+		var d oci.Digest
+		if err := scan(&d); err != nil {
+			return err
+		}
+		fn(d)
+		return nil
+	}
+}
+
 // PresentSubject returns the subject of a manifest if the repository holds it.
 func PresentSubject(tx *db.Tx, id RepoID, d oci.Digest) (subject oci.Digest, found bool, err error) {
 	found, err = tx.Row(`SELECT s.digest FROM manifests m JOIN manifests s ON s.repository_id = m.repository_id AND s.digest = m.subject
@@ -98,6 +116,11 @@ func PresentSubject(tx *db.Tx, id RepoID, d oci.Digest) (subject oci.Digest, fou
 
 // ancestors are a digest and all manifests above it, wherever they are.
 const ancestors = `WITH RECURSIVE up (digest) AS (SELECT CAST(? AS TEXT) UNION SELECT e.parent FROM edges e JOIN up ON e.child = up.digest) `
+
+// Ancestors calls fn for a digest and all manifests above it.
+func Ancestors(tx *db.Tx, d oci.Digest, fn func(oci.Digest)) error {
+	return tx.Each(ancestors+`SELECT digest FROM up`, []any{d}, scanDigests(fn))
+}
 
 // PinHolder returns who pinned a digest or something that needs it.
 func PinHolder(tx *db.Tx, d oci.Digest) (holder string, found bool, err error) {
@@ -130,6 +153,12 @@ func MemberTouched(tx *db.Tx, id RepoID, d oci.Digest) (at int64, found bool, er
 // CountMembers returns how many repositories hold a blob.
 func CountMembers(tx *db.Tx, d oci.Digest) (n int64, err error) {
 	_, err = tx.Row(`SELECT COUNT(*) FROM members WHERE digest = ?`, []any{d}, &n)
+	return n, err
+}
+
+// CountManifests returns how many repositories hold a manifest.
+func CountManifests(tx *db.Tx, d oci.Digest) (n int64, err error) {
+	_, err = tx.Row(`SELECT COUNT(*) FROM manifests WHERE digest = ?`, []any{d}, &n)
 	return n, err
 }
 
