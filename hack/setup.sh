@@ -2,18 +2,20 @@
 # Installs the Debian packages that a task needs and the machine lacks. It says
 # what it installs, and never removes or upgrades a package.
 #   hack/setup.sh tests              everything that `make test` uses
-#   hack/setup.sh PROGRAM:PACKAGE…   PACKAGE where PROGRAM is not installed
+#   hack/setup.sh PROGRAM:PACKAGE…   PACKAGE where PROGRAM, a name or a file's path,
+#                                    is not there
 set -euo pipefail
 
 if [ "${1-}" = tests ]; then
-  set -- gcc:gcc dockerd:docker.io docker:docker.io podman:podman buildah:buildah \
+  set -- gcc:gcc /usr/include/stdio.h:libc6-dev dockerd:docker.io docker:docker.io podman:podman buildah:buildah \
     skopeo:skopeo iptables:iptables unshare:util-linux systemd-analyze:systemd
 fi
 
 PATH=$PATH:/usr/sbin:/sbin # where Debian keeps dockerd and iptables
 missing=()
 for pair in "$@"; do
-  command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  program=${pair%%:*} package=${pair##*:}
+  command -v "$program" >/dev/null || [[ $program == /* && -e $program ]] || missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ]; then
   exit 0
@@ -45,4 +47,8 @@ fi
 apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get)
 echo "installing Debian packages: ${missing[*]}"
 "${apt[@]}" update -qq
+# Since Debian 13 the engine's command is a package of its own.
+if [[ " ${missing[*]} " == *" docker.io "* ]] && apt-cache show docker-cli >/dev/null 2>&1; then
+  missing+=(docker-cli)
+fi
 "${apt[@]}" --no-remove install -y -qq --no-install-recommends "${missing[@]}"
