@@ -165,6 +165,7 @@ type incoming struct {
 	meta.Upload
 	hasher   *oci.Hasher
 	received int64
+	began    bool // the store knew nothing of the upload before
 }
 
 // receive reads the body into the upload's tail or the blob store, hashing as
@@ -181,13 +182,13 @@ func (r *Registry) receive(ctx context.Context, u meta.Upload, a oci.Algorithm, 
 	if err != nil {
 		return nil, err
 	}
-	w := &incoming{Upload: u, hasher: hasher}
+	w := &incoming{Upload: u, hasher: hasher, began: u.State == ""}
 	src := &source{r: body.Reader, space: &r.space, limit: -1}
 	if body.Range != nil {
 		src.limit = body.Range.Length()
 	}
 	if err := r.store(ctx, w, src); err != nil && src.err == nil {
-		if u.Version == 0 {
+		if w.began {
 			_ = r.Blobs.Abort(ctx, w.State)
 		}
 		return nil, err
@@ -250,7 +251,7 @@ func (r *Registry) finish(ctx context.Context, repository string, w *incoming, d
 			WithDetail(map[string]string{"expected": d.String(), "received": got.String()})
 	}
 	if err != nil {
-		if w.Version == 0 {
+		if w.began {
 			_ = r.Blobs.Abort(ctx, w.State)
 		}
 		return err
