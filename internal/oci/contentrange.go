@@ -2,11 +2,13 @@ package oci
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
 
-// ContentRange is the place of a chunk within an upload: both ends inclusive.
+// ContentRange is the place of a chunk within an upload: both ends inclusive,
+// and never so far apart that Length overflows.
 type ContentRange struct{ First, Last int64 }
 
 // Length is the number of bytes that the range spans.
@@ -20,7 +22,7 @@ func ParseContentRange(s string) (ContentRange, error) {
 	a, b, ok := strings.Cut(v, "-")
 	first, err1 := parseOffset(a)
 	last, err2 := parseOffset(b)
-	if !ok || err1 != nil || err2 != nil || last < first {
+	if !ok || err1 != nil || err2 != nil || last < first || last == math.MaxInt64 {
 		return ContentRange{}, NewError(CodeRangeInvalid, fmt.Sprintf("Content-Range %q is not <first>-<last> with first not after last", clip(s)))
 	}
 	return ContentRange{first, last}, nil
