@@ -1,10 +1,8 @@
 package httpapi
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"slipway/internal/oci"
@@ -32,9 +30,8 @@ func (h *Handler) getBlob(c *call) error {
 	}
 	defer b.Close()
 	setBlobHeaders(c, d)
-	if past(c.Request.Header.Get("Range"), b.Size) {
-		c.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.Size))
-		return oci.NewError(oci.CodeRangeInvalid, fmt.Sprintf("the range %q starts after the blob's %d bytes", c.Request.Header.Get("Range"), b.Size))
+	if err := applyRange(c, b.Size); err != nil {
+		return err
 	}
 	if b.Content != nil && !conditional(c.Request) {
 		c.Header().Set("Accept-Ranges", "bytes")
@@ -91,19 +88,4 @@ func (h *Handler) deleteBlob(c *call) error {
 		return err
 	}
 	return c.empty(http.StatusAccepted)
-}
-
-// past reports a single range that begins at or after size, which deserves the
-// specification's error instead of net/http's plain text.
-func past(header string, size int64) bool {
-	spec, ok := strings.CutPrefix(header, "bytes=")
-	if !ok || strings.Contains(spec, ",") {
-		return false
-	}
-	first, _, ok := strings.Cut(strings.TrimSpace(spec), "-")
-	if !ok || first == "" {
-		return false
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
-	return err == nil && n >= size && n > 0
 }
