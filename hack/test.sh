@@ -26,8 +26,8 @@ failed=()
 gotest() { go test -timeout "$limit" "$@" 2>&1 | tee -a "$log"; }
 
 setup() {
-  hack/tools.sh
   hack/setup.sh tests
+  hack/tools.sh
 }
 
 static() {

@@ -38,7 +38,7 @@ func Tool(tb testing.TB, name string) string {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		Missing(tb, "the program %q; `make tools` installs it", name)
+		Missing(tb, "the program %q; `make setup` installs it", name)
 	}
 	return path
 }

@@ -118,6 +118,10 @@ func (s *Server) Restart() {
 	s.start()
 }
 
+// SetArgs changes the further arguments of `slipway serve` from the next
+// Restart on.
+func (s *Server) SetArgs(args ...string) { s.o.Args = args }
+
 func (s *Server) end(sig syscall.Signal) error {
 	s.tb.Helper()
 	if s.proc == nil {
