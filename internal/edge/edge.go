@@ -79,8 +79,11 @@ func (c *Config) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}()
-	rec.extend()
+	if r.ProtoMajor == 1 {
+		rec.extend() // the connection may still have the deadline of the request before
+	}
 	c.Handler.ServeHTTP(rec, r)
+	rec.extend() // for what net/http still has to send
 }
 
 func (c *Config) log(r *http.Request, rec *recorder, read int64, took time.Duration) {
@@ -122,6 +125,7 @@ func (w *recorder) extend() {
 }
 
 func (w *recorder) WriteHeader(status int) {
+	w.extend() // the body may have taken long to arrive, and the answer may have none
 	if w.status == 0 && status >= 200 {
 		w.status = status
 	}
@@ -185,5 +189,9 @@ func (b *progressBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
+	if err == io.EOF {
+		// From here on it is the server that takes its time.
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
 	return n, err
 }
