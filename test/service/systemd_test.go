@@ -33,7 +33,7 @@ func TestSystemdUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if out := harness.Run(t, analyze, "verify", path); out != "" {
+	if out := harness.Run(t, analyze, "verify", "--man=no", path); out != "" {
 		t.Errorf("systemd-analyze verify: %s", out)
 	}
 	out := harness.Run(t, analyze, "security", "--no-pager", "--offline=yes", path)
