@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"slipway/internal/blob"
 	"slipway/internal/db"
 	"slipway/internal/meta"
 	"slipway/internal/oci"
@@ -37,7 +38,31 @@ func (r *Registry) StartUpload(ctx context.Context, repository string, a oci.Alg
 // UploadStatus returns the durable offset of an upload.
 func (r *Registry) UploadStatus(ctx context.Context, repository, id string) (UploadStatus, error) {
 	u, _, err := r.findUpload(ctx, repository, id)
+	if err == nil && u.State != "" {
+		f, openErr := r.Blobs.OpenUpload(ctx, u.State)
+		if openErr != nil {
+			return UploadStatus{}, r.lost(ctx, u, openErr)
+		}
+		err = f.Close()
+	}
 	return UploadStatus{id, u.Size}, err
+}
+
+// lost ends an upload whose bytes the store no longer has, and passes other
+// errors on. They are gone when a closing request failed, or the server died,
+// after the bytes had left the upload and before the row named the blob.
+func (r *Registry) lost(ctx context.Context, u meta.Upload, err error) error {
+	if u.State == "" || !errors.Is(err, blob.ErrNotFound) {
+		return err
+	}
+	u.State, u.Tail, u.HashState, u.Cancelled = "", nil, nil, true
+	if err := r.DB.Update(context.WithoutCancel(ctx), func(tx *db.Tx) error {
+		_, err := meta.SaveUpload(tx, u)
+		return err
+	}); err != nil {
+		r.Log.Warn("an upload without bytes could not be ended", "repo", u.Repository, "upload", u.ID, "err", err)
+	}
+	return oci.NewError(oci.CodeBlobUploadUnknown, "the upload was cut off while it was being finished: start a new one with POST").WithCause(err)
 }
 
 // AppendUpload adds a chunk and returns once it is durable. If the client goes
@@ -54,7 +79,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repository, id string, body
 	}
 	w, err := r.receive(ctx, u, a, body)
 	if w == nil {
-		return UploadStatus{id, u.Size}, err
+		return UploadStatus{id, u.Size}, r.lost(ctx, u, err)
 	}
 	return r.save(context.WithoutCancel(ctx), w, err)
 }
@@ -110,14 +135,14 @@ func (r *Registry) FinishUpload(ctx context.Context, repository, id string, d oc
 	}
 	w, err := r.receive(ctx, u, a, body)
 	if w == nil {
-		return err
+		return r.lost(ctx, u, err)
 	}
 	ctx = context.WithoutCancel(ctx) // the bytes are here: finish even if the client does not wait
 	if err != nil {
 		_, err = r.save(ctx, w, err)
 		return err
 	}
-	return r.finish(ctx, repository, w, d)
+	return r.lost(ctx, u, r.finish(ctx, repository, w, d))
 }
 
 // PutBlob receives a whole blob in one request.
