@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +19,10 @@ import (
 
 const envPrefix = "SLIPWAY_"
 
-// envElsewhere are variables of that prefix that are not settings of serve.
-var envElsewhere = []string{"SLIPWAY_SERVER"}
+// envElsewhere are variables of that prefix that are not settings of serve:
+// the client's, and those that Kubernetes sets in every pod beside a service
+// called slipway.
+var envElsewhere = regexp.MustCompile(`^SLIPWAY_(SERVER|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$`)
 
 func envName(setting string) string {
 	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(setting))
@@ -68,7 +71,7 @@ func settingsFromEnv(flags *pflag.FlagSet, environ []string) (map[string]string,
 	settings := map[string]string{}
 	for _, kv := range environ {
 		key, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(key, envPrefix) || slices.Contains(envElsewhere, key) {
+		if !strings.HasPrefix(key, envPrefix) || envElsewhere.MatchString(key) {
 			continue
 		}
 		name, ok := byEnv[key]

@@ -52,9 +52,9 @@ the one that uses that data folder, or does it itself while none runs.`,
 			var report rest.Collection
 			var err error
 			switch {
-			case cmd.Flags().Changed("server") && data != "":
+			case cmd.Flags().Changed("server") && cmd.Flags().Changed("data"):
 				return usageError{errors.New("--server and --data exclude each other: name the server or its data folder")}
-			case server != "" && data == "":
+			case server != "" && !cmd.Flags().Changed("data"):
 				report, err = collectRemote(cmd.Context(), server, http.DefaultClient, request)
 			case data != "":
 				report, err = collectLocal(cmd.Context(), data, request)
@@ -74,7 +74,7 @@ the one that uses that data folder, or does it itself while none runs.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&server, "server", os.Getenv("SLIPWAY_SERVER"), "address of the server, such as http://127.0.0.1:5000 (default $SLIPWAY_SERVER)")
-	f.StringVar(&data, "data", "", "data folder of the server on this machine")
+	f.StringVar(&data, "data", os.Getenv("SLIPWAY_DATA"), "data folder of the server on this machine (default $SLIPWAY_DATA)")
 	f.BoolVar(&dryRun, "dry-run", false, "only say what would be freed")
 	f.DurationVar(&grace, "grace", 0, "instead of the server's gc.grace; 0 may fail pushes that are under way")
 	f.StringVarP(&output, "output", "o", "text", "text or json")
@@ -111,7 +111,7 @@ func collectLocal(ctx context.Context, data string, request rest.CollectionReque
 	if _, err := os.Stat(filepath.Join(data, databaseFile)); err != nil {
 		return rest.Collection{}, fmt.Errorf("%s is not a data folder of Slipway: %w", data, err)
 	}
-	st, err := openStore(ctx, storeSettings{data: data, grace: time.Hour, uploadExpiry: 24 * time.Hour}, slog.New(slog.DiscardHandler), nil)
+	st, err := openStore(ctx, storeSettings{data: data}, slog.New(slog.DiscardHandler), nil)
 	if errors.Is(err, errLocked) {
 		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(data, controlSocket))
@@ -136,30 +136,35 @@ func printCollection(w io.Writer, c rest.Collection) error {
 	if c.DryRun {
 		freed = "Would free"
 	}
-	fmt.Fprintf(&b, "%s %s: %d blobs, %d manifests, %d abandoned uploads, %d files without rows (grace %s, took %s)\n",
-		freed, sizeText(c.Freed.Bytes), c.Freed.Blobs, c.Freed.Manifests, c.Freed.Uploads, c.Freed.Files,
+	fmt.Fprintf(&b, "%s %s: %d blobs, %d manifests, %d blobs from repositories that do not use them, %d abandoned uploads, %d files without rows, %d empty repositories (grace %s, took %s)\n",
+		freed, sizeText(c.Freed.Bytes), c.Freed.Blobs, c.Freed.Manifests, c.Freed.Memberships, c.Freed.Uploads, c.Freed.Files, c.Freed.Repositories,
 		time.Duration(c.GraceSeconds)*time.Second, c.FinishedAt.Sub(c.StartedAt).Round(time.Millisecond))
 	for _, d := range c.Details {
-		verb := "kept "
+		if d.Reason == gc.ReasonGrace {
+			continue // whatever was used lately: the sum below says how much
+		}
+		verb := "kept"
 		if d.Freed {
 			verb = strings.ToLower(freed)
 		}
-		where := ""
-		if d.Repository != nil {
-			where = " of " + *d.Repository
-		}
-		kind := string(d.Kind)
+		what := string(d.Kind)
 		if d.Kind == rest.Membership {
-			kind = "blob" // people think of the repository's blob
+			what = "blob"
 		}
-		fmt.Fprintf(&b, "  %s %-8s %s%s (%s): %s\n", verb, kind, d.Subject, where, sizeText(d.Bytes), d.Reason)
+		if d.Repository != nil {
+			what += " of " + *d.Repository
+		}
+		fmt.Fprintf(&b, "  %s %s %s (%s): %s\n", verb, what, d.Subject, sizeText(d.Bytes), d.Reason)
 	}
 	if c.DetailsCut {
-		fmt.Fprintf(&b, "  … and more; only the first %d are listed\n", len(c.Details))
+		fmt.Fprintln(&b, "  … and more")
 	}
-	fmt.Fprintln(&b, "Kept:")
+	if len(c.Kept) > 0 {
+		fmt.Fprintln(&b, "Kept:")
+	}
 	for _, k := range c.Kept {
-		fmt.Fprintf(&b, "  %8d  %10s  %s\n", k.Count, sizeText(k.Bytes), k.Reason)
+		what := map[string]string{"membership": "blobs of repositories", "manifest": "manifests of repositories", "blob": "blobs and manifests, each once", "file": "files"}[k.Kind]
+		fmt.Fprintf(&b, "  %8d  %10s  %s: %s\n", k.Count, sizeText(k.Bytes), what, k.Reason)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -71,7 +71,7 @@ certificates and no users yet: whoever reaches the port then has those rights.`,
 	f.DurationVar(&s.drain, "drain", 30*time.Second, "how long to finish requests after SIGTERM")
 	f.DurationVar(&s.stall, "stall", time.Minute, "longest silence of a client within a request")
 	f.StringVar(&s.logFormat, "log.format", "text", "form of log lines: text or json")
-	f.TextVar(&s.logLevel, "log.level", slog.LevelInfo, "least level that is logged: DEBUG, INFO, WARN or ERROR")
+	f.Var(logLevel{&s.logLevel}, "log.level", "least level that is logged: DEBUG, INFO, WARN or ERROR")
 	f.BoolVar(&s.logAccess, "log.access", true, "log every request")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := applyConfiguration(cmd.Flags(), os.Environ()); err != nil {
@@ -153,3 +153,15 @@ func newLogger(w io.Writer, format string, level slog.Level) (*slog.Logger, erro
 	}
 	return nil, fmt.Errorf("log.format is %q: use text or json", format)
 }
+
+// logLevel is a flag such as INFO.
+type logLevel struct{ *slog.Level }
+
+func (l logLevel) Set(s string) error {
+	if err := l.UnmarshalText([]byte(s)); err != nil {
+		return errors.New("use DEBUG, INFO, WARN or ERROR")
+	}
+	return nil
+}
+
+func (l logLevel) Type() string { return "level" }

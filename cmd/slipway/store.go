@@ -15,6 +15,7 @@ import (
 	"slipway/internal/blob"
 	"slipway/internal/db"
 	"slipway/internal/gc"
+	"slipway/internal/meta"
 	"slipway/internal/registry"
 )
 
@@ -56,6 +57,12 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	if err != nil {
 		return st, usageError{err}
 	}
+	if s.grace, err = remembered(ctx, st.db, "gc.grace", s.grace, time.Hour); err != nil {
+		return st, err
+	}
+	if s.uploadExpiry, err = remembered(ctx, st.db, "uploads.expiry", s.uploadExpiry, 24*time.Hour); err != nil {
+		return st, err
+	}
 	reserve, err := reserveOf(st.blobs, s.reserve)
 	if err != nil {
 		return st, err
@@ -71,6 +78,26 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 		Grace: s.grace, UndoGrace: s.grace, UploadExpiry: s.uploadExpiry, Done: collected,
 	})
 	return st, nil
+}
+
+// remembered keeps a server's setting with the data, so that a command that
+// works on the data while no server runs does as the server would. The command
+// passes 0.
+func remembered(ctx context.Context, d *db.DB, name string, value, fallback time.Duration) (time.Duration, error) {
+	stored, found, err := meta.Setting(d.Read(ctx), name)
+	if err != nil {
+		return 0, err
+	}
+	if value == 0 {
+		if !found {
+			return fallback, nil
+		}
+		return time.ParseDuration(stored)
+	}
+	if stored == value.String() {
+		return value, nil
+	}
+	return value, d.Update(ctx, func(tx *db.Tx) error { return meta.SetSetting(tx, name, value.String()) })
 }
 
 const (

@@ -4,7 +4,6 @@ package auth
 
 import (
 	"fmt"
-	"strings"
 
 	"slipway/internal/oci"
 )
@@ -58,7 +57,11 @@ func (a Anonymous) Authorize(action Action, repository string) error {
 	if repository != "" {
 		where = " in repository " + repository
 	}
-	return oci.NewError(oci.CodeDenied, fmt.Sprintf("this registry does not let everybody %s%s: its administrator can allow it with --anonymous %s", strings.ToLower(string(action)), where, name(need)))
+	what := string(action)
+	if action == Admin {
+		what = "administer it"
+	}
+	return oci.NewError(oci.CodeDenied, fmt.Sprintf("this registry does not let everybody %s%s: its administrator can allow it with --anonymous %s", what, where, name(need)))
 }
 
 func name(a Anonymous) string {

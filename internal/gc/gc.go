@@ -81,7 +81,7 @@ func New(c Config) *Collector {
 // Options of one run.
 type Options struct {
 	DryRun bool           // only report
-	Grace  *time.Duration // instead of Config.Grace; 0 may fail pushes that are under way
+	Grace  *time.Duration // instead of Config.Grace, for deleted content too; 0 may fail pushes that are under way
 }
 
 // Run collects once. A run that is under way is waited for first.
@@ -95,7 +95,7 @@ func (c *Collector) Run(ctx context.Context, o Options) (Report, error) {
 	if o.Grace != nil {
 		grace = *o.Grace
 	}
-	r := &run{Collector: c, dry: o.DryRun, grace: grace, kept: map[string]Kept{}, gone: newForecast()}
+	r := &run{Collector: c, dry: o.DryRun, grace: grace, kept: map[Kept]sum{}, gone: newForecast()}
 	r.report = Report{StartedAt: c.DB.Now(), DryRun: o.DryRun, Grace: grace}
 	err := r.all(ctx)
 	r.report.FinishedAt = c.DB.Now()

@@ -12,7 +12,7 @@ type Report struct {
 	DryRun                bool
 	Grace                 time.Duration
 	Freed                 Freed
-	Kept                  []Kept // sums by reason, the largest first
+	Kept                  []Kept // sums by kind and reason
 	Details               []Detail
 	DetailsCut            bool // there were more than maxDetails
 }
@@ -23,12 +23,17 @@ type Freed struct {
 	Bytes                                                       int64 // of blobs and files
 }
 
-// Kept sums up what stays for one reason.
+// Kept sums up what stays for one reason. A manifest is counted in each of its
+// repositories, and its bytes once more among the blobs.
 type Kept struct {
+	Kind   string // manifest, membership, blob or file
 	Reason string
 	Count  int64
 	Bytes  int64
 }
+
+// sum is what a run adds up under a Kept without figures.
+type sum struct{ count, bytes int64 }
 
 // Detail is one piece of content that was freed, or that nothing but the
 // reason given keeps.
@@ -51,12 +56,12 @@ func (r *Report) add(d Detail) {
 	}
 }
 
-func (r *Report) summarize(kept map[string]Kept) {
+func (r *Report) summarize(kept map[Kept]sum) {
 	r.Kept = []Kept{}
-	for _, k := range kept {
-		r.Kept = append(r.Kept, k)
+	for k, s := range kept {
+		r.Kept = append(r.Kept, Kept{k.Kind, k.Reason, s.count, s.bytes})
 	}
 	slices.SortFunc(r.Kept, func(a, b Kept) int {
-		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
 	})
 }

@@ -27,7 +27,7 @@ const (
 	keptPolicy   = "untagged, and its repository keeps untagged manifests"
 	keptUsed     = "a manifest of its repository uses it"
 	keptHeld     = "a repository holds it"
-	keptGrace    = "used within the grace time"
+	keptGrace    = ReasonGrace
 	keptPinned   = "pinned"
 	keptRestore  = "deleted, but can still be restored"
 	keptIndex    = "an index holds it"
@@ -37,13 +37,16 @@ const (
 	causeCollect = "collection: untagged"
 )
 
+// ReasonGrace is the Reason of all that was used too lately.
+const ReasonGrace = "used within the grace time"
+
 // run is one collection.
 type run struct {
 	*Collector
 	dry    bool
 	grace  time.Duration
 	report Report
-	kept   map[string]Kept
+	kept   map[Kept]sum
 	gone   forecast
 }
 
@@ -81,9 +84,20 @@ func rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (r *run) keep(reason string, bytes int64) {
-	k := r.kept[reason]
-	r.kept[reason] = Kept{reason, k.Count + 1, k.Bytes + bytes}
+func (r *run) keep(kind, reason string, bytes int64) {
+	key := Kept{Kind: kind, Reason: reason}
+	k := r.kept[key]
+	r.kept[key] = sum{k.count + 1, k.bytes + bytes}
+}
+
+// undoOver is the time up to which deletions can no longer be undone, beside
+// what their tombstones say: a run with a grace time of its own frees deleted
+// content too.
+func (r *run) undoOver(tx *db.Tx) int64 {
+	if r.grace == r.Grace {
+		return 0
+	}
+	return tx.Now() - r.grace.Milliseconds()
 }
 
 // uploads ends those that were silent for too long.
@@ -142,7 +156,7 @@ func (r *run) expire(ctx context.Context) error {
 	eventsBefore := r.DB.Now().Add(-r.EventAge).UnixMilli()
 	for _, remove := range []func(*db.Tx) (int64, error){
 		func(tx *db.Tx) (int64, error) { return meta.ExpirePins(tx, lookSlice) },
-		func(tx *db.Tx) (int64, error) { return meta.ExpireTombstones(tx, lookSlice) },
+		func(tx *db.Tx) (int64, error) { return meta.ExpireTombstones(tx, r.undoOver(tx), lookSlice) },
 		func(tx *db.Tx) (int64, error) { return events.Trim(tx, eventsBefore, lookSlice) },
 	} {
 		for more := true; more; {
@@ -209,7 +223,7 @@ func (r *run) manifests(ctx context.Context, repo meta.Repository) error {
 	before := r.kept
 	var kept []Detail
 	for pass, deleted := 0, 1; deleted > 0 && pass < maxDepth; pass++ {
-		r.kept, kept, deleted = map[string]Kept{}, nil, 0
+		r.kept, kept, deleted = map[Kept]sum{}, nil, 0
 		var last oci.Digest
 		for full := true; full; {
 			list, err := meta.UntaggedAfter(r.DB.Read(ctx), repo.ID, last, lookSlice)
@@ -223,9 +237,9 @@ func (r *run) manifests(ctx context.Context, repo meta.Repository) error {
 				switch {
 				case r.gone.deleted(repo.ID, m.Digest):
 				case m.InUse:
-					r.keep(keptTagged, m.Size)
+					r.keep("manifest", keptTagged, m.Size)
 				case !repo.DeleteUntagged:
-					r.keep(keptPolicy, m.Size)
+					r.keep("manifest", keptPolicy, m.Size)
 				default:
 					candidates = append(candidates, m)
 				}
@@ -240,9 +254,9 @@ func (r *run) manifests(ctx context.Context, repo meta.Repository) error {
 			}
 		}
 	}
-	for reason, k := range before {
-		now := r.kept[reason]
-		r.kept[reason] = Kept{reason, k.Count + now.Count, k.Bytes + now.Bytes}
+	for key, k := range before {
+		now := r.kept[key]
+		r.kept[key] = sum{k.count + now.count, k.bytes + now.bytes}
 	}
 	for _, d := range kept {
 		r.report.add(d)
@@ -252,7 +266,7 @@ func (r *run) manifests(ctx context.Context, repo meta.Repository) error {
 
 // deleteManifests returns those that it kept.
 func (r *run) deleteManifests(ctx context.Context, repo meta.Repository, list []meta.Candidate) (kept []Detail, err error) {
-	details, err := r.slice(ctx, list, func(tx *db.Tx, m meta.Candidate) (reason, extra string, err error) {
+	details, err := r.slice(ctx, "manifest", list, func(tx *db.Tx, m meta.Candidate) (reason, extra string, err error) {
 		reason, extra, err = r.whyKeepManifest(tx, repo.ID, m)
 		switch {
 		case reason != "" || err != nil:
@@ -264,7 +278,7 @@ func (r *run) deleteManifests(ctx context.Context, repo meta.Repository, list []
 		return reason, extra, err
 	})
 	for _, d := range details {
-		d.Kind, d.Repository = "manifest", repo.Name
+		d.Repository = repo.Name
 		if !d.Freed {
 			kept = append(kept, d)
 			continue
@@ -278,7 +292,7 @@ func (r *run) deleteManifests(ctx context.Context, repo meta.Repository, list []
 
 // slice asks about each candidate, and acts on it, in one transaction (a
 // snapshot in a dry run), and sums up what is kept. An empty reason is none.
-func (r *run) slice(ctx context.Context, list []meta.Candidate, judge func(*db.Tx, meta.Candidate) (reason, extra string, err error)) ([]Detail, error) {
+func (r *run) slice(ctx context.Context, kind string, list []meta.Candidate, judge func(*db.Tx, meta.Candidate) (reason, extra string, err error)) ([]Detail, error) {
 	var details []Detail
 	var reasons []string
 	fn := func(tx *db.Tx) error {
@@ -288,7 +302,7 @@ func (r *run) slice(ctx context.Context, list []meta.Candidate, judge func(*db.T
 			if err != nil {
 				return err
 			}
-			details = append(details, Detail{Freed: reason == "", Subject: c.Digest.String(), Bytes: c.Size, Reason: reason + extra})
+			details = append(details, Detail{Freed: reason == "", Kind: kind, Subject: c.Digest.String(), Bytes: c.Size, Reason: reason + extra})
 			reasons = append(reasons, reason)
 		}
 		return nil
@@ -304,7 +318,7 @@ func (r *run) slice(ctx context.Context, list []meta.Candidate, judge func(*db.T
 	}
 	for i, d := range details {
 		if !d.Freed {
-			r.keep(reasons[i], d.Bytes)
+			r.keep(kind, reasons[i], d.Bytes)
 		}
 	}
 	return details, nil
@@ -357,7 +371,7 @@ func (r *run) members(ctx context.Context, repo meta.Repository) error {
 		for _, m := range list {
 			last = m.Digest
 			if _, ok := used[m.Digest]; ok {
-				r.keep(keptUsed, m.Size)
+				r.keep("membership", keptUsed, m.Size)
 			} else {
 				candidates = append(candidates, m)
 			}
@@ -374,7 +388,7 @@ func (r *run) members(ctx context.Context, repo meta.Repository) error {
 }
 
 func (r *run) leave(ctx context.Context, repo meta.Repository, list []meta.Candidate) error {
-	details, err := r.slice(ctx, list, func(tx *db.Tx, m meta.Candidate) (reason, extra string, err error) {
+	details, err := r.slice(ctx, "membership", list, func(tx *db.Tx, m meta.Candidate) (reason, extra string, err error) {
 		reason, extra, err = r.whyKeepMember(tx, repo.ID, m.Digest)
 		switch {
 		case reason != "" || err != nil:
@@ -386,7 +400,7 @@ func (r *run) leave(ctx context.Context, repo meta.Repository, list []meta.Candi
 		return reason, extra, err
 	})
 	for _, d := range details {
-		d.Kind, d.Repository = "membership", repo.Name
+		d.Repository = repo.Name
 		if d.Freed {
 			d.Reason = "no manifest of the repository uses it"
 			r.report.Freed.Memberships++
@@ -430,7 +444,7 @@ func (r *run) blobs(ctx context.Context) error {
 				}
 			}
 			if b.InUse {
-				r.keep(keptHeld, b.Size)
+				r.keep("blob", keptHeld, b.Size)
 			} else {
 				candidates = append(candidates, b)
 			}
@@ -447,7 +461,7 @@ func (r *run) blobs(ctx context.Context) error {
 }
 
 func (r *run) removeBlobs(ctx context.Context, list []meta.Candidate) error {
-	details, err := r.slice(ctx, list, func(tx *db.Tx, b meta.Candidate) (reason, extra string, err error) {
+	details, err := r.slice(ctx, "blob", list, func(tx *db.Tx, b meta.Candidate) (reason, extra string, err error) {
 		reason, extra, err = r.whyKeepBlob(tx, b.Digest)
 		if reason == "" && err == nil && !r.dry {
 			err = meta.RemoveBlob(tx, b.Digest)
@@ -458,7 +472,6 @@ func (r *run) removeBlobs(ctx context.Context, list []meta.Candidate) error {
 		return err
 	}
 	for _, d := range details {
-		d.Kind = "blob"
 		if d.Freed {
 			d.Reason = "no repository holds it"
 			r.report.Freed.Blobs++
@@ -483,7 +496,7 @@ func (r *run) whyKeepBlob(tx *db.Tx, d oci.Digest) (reason, extra string, err er
 	if holder, found, err := meta.PinHolder(tx, d); err != nil || found {
 		return keptPinned, " by " + holder, err
 	}
-	if until, found, err := meta.RestorableUntil(tx, d); err != nil || found {
+	if until, found, err := meta.RestorableUntil(tx, d, r.undoOver(tx)); err != nil || found {
 		return keptRestore, " until " + time.UnixMilli(until).UTC().Format(time.RFC3339), err
 	}
 	if found, err := r.gone.restorable(tx, d); err != nil || found {
@@ -539,7 +552,7 @@ func (r *run) orphans(ctx context.Context) error {
 			return err
 		}
 		if e.Modified.After(before) {
-			r.keep(keptYoung, e.Size)
+			r.keep("file", keptYoung, e.Size)
 			return nil
 		}
 		d := Detail{Freed: true, Kind: "file", Subject: string(e.Key) + string(e.State), Bytes: e.Size, Reason: "no row names it: left by a crash"}

@@ -93,7 +93,7 @@ func Leave(tx *db.Tx, id RepoID, d oci.Digest) (was bool, err error) {
 	return n > 0, err
 }
 
-// LeaveAll takes up to n blobs out of a repository and returns how many.
+// LeaveAll takes all blobs out of a repository and returns how many.
 func LeaveAll(tx *db.Tx, id RepoID) (int64, error) {
 	return tx.Exec(`DELETE FROM members WHERE repository_id = ?`, id)
 }

@@ -16,3 +16,9 @@ func SetSettingOnce(tx *db.Tx, name, value string) (string, error) {
 	v, _, err := Setting(tx, name)
 	return v, err
 }
+
+// SetSetting stores a value.
+func SetSetting(tx *db.Tx, name, value string) error {
+	_, err := tx.Exec(`INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+	return err
+}

@@ -129,9 +129,10 @@ func PinHolder(tx *db.Tx, d oci.Digest) (holder string, found bool, err error) {
 }
 
 // RestorableUntil returns how long a deleted manifest that is, or needs, the
-// digest can still be restored.
-func RestorableUntil(tx *db.Tx, d oci.Digest) (until int64, found bool, err error) {
-	found, err = tx.Row(ancestors+`SELECT t.expires_at FROM up JOIN tombstones t ON t.digest = up.digest WHERE t.expires_at > ? ORDER BY t.expires_at DESC LIMIT 1`, []any{d, tx.Now()}, &until)
+// digest can still be restored. Those deleted up to the time given no longer can.
+func RestorableUntil(tx *db.Tx, d oci.Digest, over int64) (until int64, found bool, err error) {
+	found, err = tx.Row(ancestors+`SELECT t.expires_at FROM up JOIN tombstones t ON t.digest = up.digest
+		WHERE t.expires_at > ? AND t.deleted_at > ? ORDER BY t.expires_at DESC LIMIT 1`, []any{d, tx.Now(), over}, &until)
 	return until, found, err
 }
 
@@ -216,12 +217,13 @@ func KeyOf(tx *db.Tx, d oci.Digest) (k blob.Key, found bool, err error) {
 	return blob.Key(key.String), found, err
 }
 
-// ExpirePins and ExpireTombstones remove up to n rows whose time is over.
+// ExpirePins removes up to n pins whose time is over.
 func ExpirePins(tx *db.Tx, n int) (int64, error) {
 	return tx.Exec(`DELETE FROM pins WHERE (holder, digest) IN (SELECT holder, digest FROM pins WHERE expires_at <= ? LIMIT ?)`, tx.Now(), n)
 }
 
-// ExpireTombstones is described at ExpirePins.
-func ExpireTombstones(tx *db.Tx, n int) (int64, error) {
-	return tx.Exec(`DELETE FROM tombstones WHERE (repository, digest) IN (SELECT repository, digest FROM tombstones WHERE expires_at <= ? LIMIT ?)`, tx.Now(), n)
+// ExpireTombstones removes up to n tombstones whose time is over, and those of
+// deletions up to the time given.
+func ExpireTombstones(tx *db.Tx, over int64, n int) (int64, error) {
+	return tx.Exec(`DELETE FROM tombstones WHERE (repository, digest) IN (SELECT repository, digest FROM tombstones WHERE expires_at <= ? OR deleted_at <= ? LIMIT ?)`, tx.Now(), over, n)
 }

@@ -131,7 +131,7 @@ func diagnoseAnswer(where place, e *transport.Error) (problem, hint string) {
 	case e.StatusCode == http.StatusUnauthorized:
 		return where.host + " asks for a login, or refused the stored one", fmt.Sprintf("run 'docker login %s'", where.host)
 	case e.StatusCode == http.StatusForbidden || code == transport.DeniedErrorCode:
-		return "this account may not do that: " + orStatus(message, e.StatusCode), fmt.Sprintf("log in to %s with one that may", where.host)
+		return where.host + " refuses this: " + orStatus(message, e.StatusCode), fmt.Sprintf("if it has accounts, run 'docker login %s' with one that may", where.host)
 	case code == transport.NameUnknownErrorCode:
 		return "there is no such repository", fmt.Sprintf("list repositories with 'slipway catalog %s'", where.host)
 	case code == transport.BlobUnknownErrorCode || e.StatusCode == http.StatusNotFound && strings.Contains(requestPath(e), "/blobs/sha256:"):
@@ -144,6 +144,8 @@ func diagnoseAnswer(where place, e *transport.Error) (problem, hint string) {
 		return "the registry limits the rate of requests", fmt.Sprintf("wait, or run 'docker login %s'", where.host)
 	case e.StatusCode == http.StatusRequestEntityTooLarge:
 		return "the registry, or a proxy before it, refused the size of the upload", "raise its limit for request bodies"
+	case e.StatusCode == http.StatusInsufficientStorage || e.StatusCode == http.StatusServiceUnavailable:
+		return where.host + " cannot do this now: " + orStatus(message, e.StatusCode), ""
 	case e.StatusCode >= 500:
 		return "the registry failed: " + orStatus(message, e.StatusCode), "look at the registry's log, then try again"
 	}

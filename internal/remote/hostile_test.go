@@ -166,7 +166,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want   []string
 	}{
 		"login":     {401, `{"errors":[{"code":"UNAUTHORIZED"}]}`, []string{"asks for a login", "run 'docker login HOST'"}},
-		"denied":    {403, `{"errors":[{"code":"DENIED","message":"no \u001b[31mpush"}]}`, []string{"may not do that: no [31mpush (403)"}},
+		"denied":    {403, `{"errors":[{"code":"DENIED","message":"no \u001b[31mpush"}]}`, []string{"refuses this: no [31mpush (403)"}},
 		"missing":   {404, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, []string{"no such tag", "'slipway tags HOST/a/b'"}},
 		"no repo":   {404, `{"errors":[{"code":"NAME_UNKNOWN"}]}`, []string{"no such repository", "'slipway catalog HOST'"}},
 		"html":      {404, `<html>`, []string{"no such tag"}},

@@ -66,7 +66,7 @@ type CollectionRequest struct {
 	// DryRun Only report what would be freed
 	DryRun *bool `json:"dry_run,omitempty"`
 
-	// GraceSeconds Instead of the server's gc.grace. 0 may fail pushes that are under way.
+	// GraceSeconds Instead of the server's gc.grace, for deleted content too. 0 may fail pushes that are under way.
 	GraceSeconds *int64 `json:"grace_seconds,omitempty"`
 }
 
@@ -106,8 +106,11 @@ type Freed struct {
 
 // Kept defines model for Kept.
 type Kept struct {
-	Bytes  int64  `json:"bytes"`
-	Count  int64  `json:"count"`
+	Bytes int64 `json:"bytes"`
+	Count int64 `json:"count"`
+
+	// Kind manifest, membership, blob or file. A manifest counts in each of its repositories, and its bytes once more among the blobs.
+	Kind   string `json:"kind"`
 	Reason string `json:"reason"`
 }
 
@@ -135,11 +138,20 @@ type RepositoryUpdate struct {
 	DeleteUntagged *bool `json:"delete_untagged,omitempty"`
 }
 
+// RestoreRequest defines model for RestoreRequest.
+type RestoreRequest struct {
+	// Digest The deleted manifest's
+	Digest string `json:"digest"`
+}
+
 // RunCollectionJSONRequestBody defines body for RunCollection for application/json ContentType.
 type RunCollectionJSONRequestBody = CollectionRequest
 
 // UpdateRepositoryJSONRequestBody defines body for UpdateRepository for application/json ContentType.
 type UpdateRepositoryJSONRequestBody = RepositoryUpdate
+
+// RestoreManifestJSONRequestBody defines body for RestoreManifest for application/json ContentType.
+type RestoreManifestJSONRequestBody = RestoreRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -261,6 +273,24 @@ type ClientInterface interface {
 	//
 	// Corresponds with PATCH /api/v1/repositories/{name} (the `UpdateRepository` operationId).
 	UpdateRepository(ctx context.Context, name string, body UpdateRepositoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreManifestWithBody Take back the deletion of a manifest
+	//
+	// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+	RestoreManifestWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreManifest Take back the deletion of a manifest
+	//
+	// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+	RestoreManifest(ctx context.Context, name string, body RestoreManifestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetCollection The report of the last collection since the start
@@ -370,6 +400,44 @@ func (c *Client) UpdateRepositoryWithBody(ctx context.Context, name string, cont
 // Corresponds with PATCH /api/v1/repositories/{name} (the `UpdateRepository` operationId).
 func (c *Client) UpdateRepository(ctx context.Context, name string, body UpdateRepositoryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateRepositoryRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreManifestWithBody Take back the deletion of a manifest
+//
+// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+func (c *Client) RestoreManifestWithBody(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreManifestRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreManifest Take back the deletion of a manifest
+//
+// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+func (c *Client) RestoreManifest(ctx context.Context, name string, body RestoreManifestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreManifestRequest(c.Server, name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -562,6 +630,53 @@ func NewUpdateRepositoryRequestWithBody(server string, name string, contentType 
 	return req, nil
 }
 
+// NewRestoreManifestRequest calls the generic RestoreManifest builder with application/json body
+func NewRestoreManifestRequest(server string, name string, body RestoreManifestJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRestoreManifestRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewRestoreManifestRequestWithBody constructs an http.Request for the RestoreManifest method, with any body, and a specified content type
+func NewRestoreManifestRequestWithBody(server string, name string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/repositories/%s/restore", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -658,6 +773,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PATCH /api/v1/repositories/{name} (the `UpdateRepository` operationId).
 	UpdateRepositoryWithResponse(ctx context.Context, name string, body UpdateRepositoryJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateRepositoryResponse, error)
+
+	// RestoreManifestWithBodyWithResponse Take back the deletion of a manifest
+	//
+	// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+	RestoreManifestWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreManifestResponse, error)
+
+	// RestoreManifestWithResponse Take back the deletion of a manifest
+	//
+	// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+	RestoreManifestWithResponse(ctx context.Context, name string, body RestoreManifestJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreManifestResponse, error)
 }
 
 type GetCollectionResponse struct {
@@ -893,6 +1026,47 @@ func (r UpdateRepositoryResponse) ContentType() string {
 	return ""
 }
 
+type RestoreManifestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RestoreManifestResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RestoreManifestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestoreManifestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestoreManifestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestoreManifestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetCollectionWithResponse The report of the last collection since the start
 //
 // Returns a wrapper object for the known response body format(s).
@@ -986,6 +1160,36 @@ func (c *ClientWithResponses) UpdateRepositoryWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseUpdateRepositoryResponse(rsp)
+}
+
+// RestoreManifestWithBodyWithResponse Take back the deletion of a manifest
+//
+// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+func (c *ClientWithResponses) RestoreManifestWithBodyWithResponse(ctx context.Context, name string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreManifestResponse, error) {
+	rsp, err := c.RestoreManifestWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreManifestResponse(rsp)
+}
+
+// RestoreManifestWithResponse Take back the deletion of a manifest
+//
+// The manifest gets back the tags that it had, unless they point elsewhere by now. Possible for the server's gc.grace after the deletion.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
+func (c *ClientWithResponses) RestoreManifestWithResponse(ctx context.Context, name string, body RestoreManifestJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreManifestResponse, error) {
+	rsp, err := c.RestoreManifest(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreManifestResponse(rsp)
 }
 
 // ParseGetCollectionResponse parses an HTTP response from a GetCollectionWithResponse call
@@ -1149,6 +1353,35 @@ func ParseUpdateRepositoryResponse(rsp *http.Response) (*UpdateRepositoryRespons
 	return response, nil
 }
 
+// ParseRestoreManifestResponse parses an HTTP response from a RestoreManifestWithResponse call
+func ParseRestoreManifestResponse(rsp *http.Response) (*RestoreManifestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestoreManifestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// GetCollection The report of the last collection since the start
@@ -1166,6 +1399,9 @@ type ServerInterface interface {
 	// UpdateRepository Change settings of a repository
 	// (PATCH /api/v1/repositories/{name})
 	UpdateRepository(w http.ResponseWriter, r *http.Request, name string)
+	// RestoreManifest Take back the deletion of a manifest
+	// (POST /api/v1/repositories/{name}/restore)
+	RestoreManifest(w http.ResponseWriter, r *http.Request, name string)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -1274,6 +1510,32 @@ func (siw *ServerInterfaceWrapper) UpdateRepository(w http.ResponseWriter, r *ht
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdateRepository(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// RestoreManifest operation middleware
+func (siw *ServerInterfaceWrapper) RestoreManifest(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RestoreManifest(w, r, name)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1405,6 +1667,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/gc", wrapper.GetCollection)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/gc", wrapper.RunCollection)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/repositories/{name}/restore", wrapper.RestoreManifest)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.DeleteRepository)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.GetRepository)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.UpdateRepository)
@@ -1603,6 +1866,40 @@ func (response UpdateRepositorydefaultApplicationProblemPlusJSONResponse) VisitU
 	return err
 }
 
+type RestoreManifestRequestObject struct {
+	Name string `json:"name"`
+	Body *RestoreManifestJSONRequestBody
+}
+
+type RestoreManifestResponseObject interface {
+	VisitRestoreManifestResponse(w http.ResponseWriter) error
+}
+
+type RestoreManifest204Response struct {
+}
+
+func (response RestoreManifest204Response) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RestoreManifestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RestoreManifestdefaultApplicationProblemPlusJSONResponse) VisitRestoreManifestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// GetCollection The report of the last collection since the start
@@ -1620,6 +1917,9 @@ type StrictServerInterface interface {
 	// UpdateRepository Change settings of a repository
 	// (PATCH /api/v1/repositories/{name})
 	UpdateRepository(ctx context.Context, request UpdateRepositoryRequestObject) (UpdateRepositoryResponseObject, error)
+	// RestoreManifest Take back the deletion of a manifest
+	// (POST /api/v1/repositories/{name}/restore)
+	RestoreManifest(ctx context.Context, request RestoreManifestRequestObject) (RestoreManifestResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -1797,6 +2097,39 @@ func (sh *strictHandler) UpdateRepository(w http.ResponseWriter, r *http.Request
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateRepositoryResponseObject); ok {
 		if err := validResponse.VisitUpdateRepositoryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreManifest operation middleware
+func (sh *strictHandler) RestoreManifest(w http.ResponseWriter, r *http.Request, name string) {
+	var request RestoreManifestRequestObject
+
+	request.Name = name
+
+	var body RestoreManifestJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreManifest(ctx, request.(RestoreManifestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreManifest")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RestoreManifestResponseObject); ok {
+		if err := validResponse.VisitRestoreManifestResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

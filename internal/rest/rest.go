@@ -3,11 +3,14 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"slipway/api"
@@ -52,20 +55,76 @@ func New(c Config) http.Handler {
 		w.Header().Set("Content-Type", "application/yaml")
 		_, _ = w.Write(api.Document)
 	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.problem(w, r, http.StatusNotFound, "", "there is nothing at this address; /api/v1/openapi.yaml describes what there is")
-	})
 	handler := HandlerWithOptions(strict, StdHTTPServerOptions{BaseRouter: mux, ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
 		s.problem(w, r, http.StatusBadRequest, "", "the address is not understood: "+err.Error())
 	}})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, pattern := mux.Handler(r)
+		if pattern == "" {
+			s.notHere(w, r, mux)
+			return
+		}
 		if rt, ok := w.(interface{ SetRoute(string) }); ok {
-			_, pattern := mux.Handler(r)
 			rt.SetRoute(pattern)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if err := checkBody(r, pattern); err != nil {
+			s.problem(w, r, http.StatusBadRequest, "", "the request is not what this address takes: "+err.Error())
+			return
+		}
 		handler.ServeHTTP(w, r)
 	})
+}
+
+// notHere answers 404 or 405.
+func (s *server) notHere(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
+	var allowed []string
+	for _, method := range []string{"DELETE", "GET", "PATCH", "POST", "PUT"} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := mux.Handler(other); pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	if allowed != nil {
+		list := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", list)
+		s.problem(w, r, http.StatusMethodNotAllowed, "", r.Method+" is not possible here; this address takes "+list)
+		return
+	}
+	s.problem(w, r, http.StatusNotFound, "", "there is nothing at this address; /api/v1/openapi.yaml describes what there is")
+}
+
+// bodies are the operations that take one. A key that they do not know is an
+// error: what was meant by it would silently not happen.
+var bodies = map[string]func() any{
+	"POST /api/v1/gc":                          func() any { return new(CollectionRequest) },
+	"PATCH /api/v1/repositories/{name}":        func() any { return new(RepositoryUpdate) },
+	"POST /api/v1/repositories/{name}/restore": func() any { return new(RestoreRequest) },
+}
+
+func checkBody(r *http.Request, pattern string) error {
+	target, ok := bodies[pattern]
+	if !ok {
+		return nil
+	}
+	content, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(content))
+	if len(content) == 0 {
+		return nil // the generated code knows whether it may be missing
+	}
+	dec := json.NewDecoder(bytes.NewReader(content))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(target()); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more than one document")
+	}
+	return nil
 }
 
 type callerKey struct{}
@@ -187,6 +246,15 @@ func (s *server) DeleteRepository(ctx context.Context, request DeleteRepositoryR
 	return DeleteRepository204Response{}, s.Registry.DeleteRepository(ctx, request.Name, change(ctx, "delete repository"))
 }
 
+// RestoreManifest implements the API.
+func (s *server) RestoreManifest(ctx context.Context, request RestoreManifestRequestObject) (RestoreManifestResponseObject, error) {
+	d, err := oci.ParseDigest(request.Body.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return RestoreManifest204Response{}, s.Registry.RestoreManifest(ctx, request.Name, d, change(ctx, "restore"))
+}
+
 func (s *server) find(tx *db.Tx, name string) (Repository, error) {
 	row, found, err := meta.FindRepository(tx, name)
 	if err == nil && !found {
@@ -206,7 +274,7 @@ func FromReport(r gc.Report) Collection {
 		Kept: make([]Kept, len(r.Kept)), Details: make([]Detail, len(r.Details)),
 	}
 	for i, k := range r.Kept {
-		c.Kept[i] = Kept{Reason: k.Reason, Count: k.Count, Bytes: k.Bytes}
+		c.Kept[i] = Kept{Kind: k.Kind, Reason: k.Reason, Count: k.Count, Bytes: k.Bytes}
 	}
 	for i, d := range r.Details {
 		c.Details[i] = Detail{Freed: d.Freed, Kind: DetailKind(d.Kind), Subject: d.Subject, Bytes: d.Bytes, Reason: d.Reason}
