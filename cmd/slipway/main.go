@@ -56,8 +56,9 @@ func newRootCommand() *cobra.Command {
 
 Start a registry with 'slipway serve'. The other commands look at and change
 images in any registry that speaks the OCI distribution protocol.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
