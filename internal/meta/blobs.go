@@ -93,9 +93,9 @@ func Leave(tx *db.Tx, id RepoID, d oci.Digest) (was bool, err error) {
 	return n > 0, err
 }
 
-// LeaveAll takes all blobs out of a repository and returns how many.
-func LeaveAll(tx *db.Tx, id RepoID) (int64, error) {
-	return tx.Exec(`DELETE FROM members WHERE repository_id = ?`, id)
+// LeaveSome takes up to n blobs out of a repository and returns how many.
+func LeaveSome(tx *db.Tx, id RepoID, n int) (int64, error) {
+	return tx.Exec(`DELETE FROM members WHERE repository_id = ? AND digest IN (SELECT digest FROM members WHERE repository_id = ? LIMIT ?)`, id, id, n)
 }
 
 // IsMember reports whether a repository holds a blob.

@@ -207,8 +207,12 @@ func (r *Registry) RestoreManifest(ctx context.Context, repository string, d oci
 	})
 }
 
-// deleteSlice is how many manifests one transaction deletes.
-const deleteSlice = 500
+// How many manifests, and after them blobs, one transaction takes out of a
+// repository that is deleted.
+const (
+	deleteSlice = 500
+	leaveSlice  = 5000
+)
 
 // DeleteRepository deletes every manifest and tag of a repository and lets go
 // of its blobs. A large repository takes several transactions; pushes by
@@ -237,10 +241,11 @@ func (r *Registry) DeleteRepository(ctx context.Context, repository string, c me
 			if len(list) == deleteSlice {
 				return nil
 			}
-			done = true
-			if _, err := meta.LeaveAll(tx, repo.ID); err != nil {
+			left, err := meta.LeaveSome(tx, repo.ID, leaveSlice)
+			if err != nil || left == leaveSlice {
 				return err
 			}
+			done = true
 			if err := meta.RemoveRepository(tx, repo.ID); err != nil {
 				return err
 			}
