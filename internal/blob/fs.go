@@ -94,8 +94,29 @@ func writeAt(f *os.File, offset int64, r io.Reader) (int64, error) {
 	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	// Plain writes: io.Copy would hand r to the kernel, and r hashes.
-	return io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{r}, *buf)
+	return copyFull(f, r, *buf)
+}
+
+// copyFull is io.Copy in whole buffers, so that what arrives in small pieces
+// is written in few large ones.
+func copyFull(w io.Writer, r io.Reader, buf []byte) (total int64, err error) {
+	for err == nil {
+		n := 0
+		for n < len(buf) && err == nil {
+			var m int
+			m, err = r.Read(buf[n:])
+			n += m
+		}
+		written, writeErr := w.Write(buf[:n])
+		total += int64(written)
+		if writeErr != nil {
+			return total, writeErr
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return total, err
 }
 
 // Sync implements Store.
