@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what a release offers into dist/: the whole program for Linux, and the
-# program without `serve` for macOS and Windows. The same commit gives the same
+# Builds what a release offers into dist/: static programs for Linux and macOS, and for
+# Windows one without `serve`. The same commit with the same Go gives the same
 # bytes: paths are trimmed, and tar gets the commit's time and no owner.
 set -euo pipefail
 cd "$(dirname "$0")/.."
