@@ -16,8 +16,12 @@ func IsReadOnly(err error) bool {
 	return c == sqlite3.SQLITE_READONLY || c == sqlite3.SQLITE_CANTOPEN
 }
 
-// IsBroken reports that the disk of the database failed.
-func IsBroken(err error) bool { return primaryCode(err) == sqlite3.SQLITE_IOERR }
+// IsBroken reports that the disk of the database failed. SQLite says that the
+// database is malformed, too, where the disk answers a read with EIO.
+func IsBroken(err error) bool {
+	c := primaryCode(err)
+	return c == sqlite3.SQLITE_IOERR || c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB
+}
 
 // primaryCode strips SQLite's extended result codes; 0 for other errors.
 func primaryCode(err error) int {
