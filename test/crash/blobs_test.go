@@ -111,9 +111,15 @@ func (w *worker) patch(u *upload, to int64, streamed bool) (ok bool, err error) 
 			return false, w.restate(u, a)
 		}
 		w.ledger.mu.Lock()
-		u.acked += n
-		w.ledger.acknowledged++
+		powerless := w.ledger.powerless
+		if !powerless {
+			u.acked += n
+			w.ledger.acknowledged++
+		}
 		w.ledger.mu.Unlock()
+		if powerless {
+			return false, nil
+		}
 		if end, err := rangeEnd(a); err != nil || end != max(u.acked-1, 0) {
 			w.t.Errorf("worker %d: %s: Range %q after %d bytes (%v)", w.id, a, a.header.Get("Range"), u.acked, err)
 		}

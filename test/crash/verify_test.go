@@ -102,8 +102,11 @@ func (v *verification) need(repository, digest string) {
 func (v *verification) needAll(repository, digest string) {
 	v.needed[key{aManifest, repository, digest}] = true
 	for _, child := range v.ledger.children[digest] {
-		// A child may have been deleted by name: its own fact says so.
-		v.needAll(repository, child)
+		// One that was deleted by name needs its own children no more.
+		f := v.ledger.facts[key{aManifest, repository, child}]
+		if f != nil && !slices.Contains(f.possible, gone) {
+			v.needAll(repository, child)
+		}
 	}
 }
 
