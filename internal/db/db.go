@@ -25,7 +25,7 @@ import (
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
 
-// ErrClosed is returned by calls after Close.
+// ErrClosed is returned by updates after Close.
 var ErrClosed = errors.New("db: closed")
 
 // DB is an open database. All methods are safe for concurrent use.
@@ -68,7 +68,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	if err := migrate(ctx, path, o.Version); err != nil {
+	if err := migrate(ctx, path, o.Version, migrations()); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	w, err := newWriter(ctx, path, o.Now)

@@ -14,7 +14,16 @@ import (
 )
 
 //go:embed migrations/*.sql
-var migrations embed.FS
+var embedded embed.FS
+
+// migrations are the files that lead from each format to the next.
+func migrations() fs.FS {
+	dir, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		panic(err) // the folder is part of the program
+	}
+	return dir
+}
 
 // NewerError says that data was written by a newer release.
 type NewerError struct {
@@ -31,18 +40,14 @@ func (e *NewerError) Error() string {
 
 // migrate brings the database to the format of this program. Before it changes
 // existing data it copies the database to "<path>.format-<n>.bak".
-func migrate(ctx context.Context, path, version string) error {
+func migrate(ctx context.Context, path, version string, migrations fs.FS) error {
 	pool, err := sql.Open("sqlite", dsn(path))
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	pool.SetMaxOpenConns(1)
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, pool, dir, goose.WithDisableGlobalRegistry(true))
+	provider, err := goose.NewProvider(goose.DialectSQLite3, pool, migrations, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return err
 	}
