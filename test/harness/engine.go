@@ -4,12 +4,15 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Engine is a Docker Engine of the test's own: it shares nothing with one that
@@ -37,6 +40,11 @@ func StartEngine(tb testing.TB, args ...string) *Engine {
 	tb.Cleanup(func() {
 		if e.proc != nil {
 			e.Stop()
+		}
+		// dockerd mounts its data folder on itself and leaves it so.
+		err := unix.Unmount(filepath.Join(dir, "data"), unix.MNT_DETACH)
+		if err != nil && !errors.Is(err, unix.EINVAL) {
+			tb.Errorf("unmounting the engine's data: %v", err)
 		}
 	})
 	e.start()
