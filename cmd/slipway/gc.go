@@ -43,7 +43,7 @@ the one that uses that data folder, or does it itself while none runs.`,
 				if grace < 0 {
 					return usageError{fmt.Errorf("grace is %s: it must not be negative", grace)}
 				}
-				sec := int64(grace / time.Second)
+				sec := int64((grace + time.Second - 1) / time.Second) // never 0 by rounding
 				request.GraceSeconds = &sec
 			}
 			if output != "text" && output != "json" {
