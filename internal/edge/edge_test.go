@@ -227,7 +227,7 @@ func TestPanicIsAnAnswer(t *testing.T) {
 	w := httptest.NewRecorder()
 	func() {
 		defer func() {
-			if recover() != http.ErrAbortHandler {
+			if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				t.Error("net/http was not told to close the connection")
 			}
 		}()

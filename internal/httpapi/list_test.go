@@ -19,8 +19,9 @@ func (s *server) walk(path string, items func(*answer) []string) (pages [][]stri
 		link := a.header.Get("Link")
 		path = ""
 		if link != "" {
-			rest, ok := strings.CutSuffix(link, `>; rel="next"`)
-			if path, ok = strings.CutPrefix(rest, "<"); !ok || !strings.HasPrefix(path, "/v2/") {
+			rest, whole := strings.CutSuffix(link, `>; rel="next"`)
+			var begins bool
+			if path, begins = strings.CutPrefix(rest, "<"); !whole || !begins || !strings.HasPrefix(path, "/v2/") {
 				s.t.Fatalf("Link: %q", link)
 			}
 		}
