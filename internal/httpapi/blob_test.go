@@ -39,13 +39,11 @@ func TestRanges(t *testing.T) {
 			{"bytes", 0, n, 200, nil},
 			{"bytes=", 0, n, 200, nil},
 			{"bytes=x-y", 0, n, 200, nil},
-			{"bytes=9-5", 0, n, 200, nil},
 			{"bytes=-", 0, n, 200, nil},
 			{"bytes=--5", 0, n, 200, nil},
 			{"bytes=+5-9", 0, n, 200, nil},
 			{"bytes=99999999999999999999-", 0, n, 200, nil},
 			{"lines=5-9", 0, n, 200, nil},
-			{"bytes=5-9,9-5", 0, n, 200, nil},
 		} {
 			a := s.do("GET", path, nil, append([]string{"Range", c.header}, c.conditions...)...).want(c.status)
 			if !bytes.Equal(a.body, content[c.from:c.to]) {
@@ -55,7 +53,7 @@ func TestRanges(t *testing.T) {
 				a.want(206, "Content-Range", fmt.Sprintf("bytes %d-%d/%d", c.from, c.to-1, n), "Content-Length", fmt.Sprint(c.to-c.from), "ETag", etag)
 			}
 		}
-		for _, header := range []string{fmt.Sprintf("bytes=%d-", n), "bytes=99999999-99999999", "bytes=-0", "bytes=20000-,30000-40000"} {
+		for _, header := range []string{fmt.Sprintf("bytes=%d-", n), "bytes=99999999-99999999", "bytes=-0", "bytes=20000-,30000-40000", "bytes=9-5", "bytes=5-9,9-5"} {
 			s.do("GET", path, nil, "Range", header).wantError(416, oci.CodeRangeInvalid).want(416, "Content-Range", fmt.Sprintf("bytes */%d", n))
 		}
 	}
