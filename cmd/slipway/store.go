@@ -50,7 +50,7 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	if st.blobs, err = blob.OpenFS(s.data); err != nil {
 		return st, err
 	}
-	if st.db, err = db.Open(ctx, filepath.Join(s.data, databaseFile), db.Options{Version: slipwayVersion()}); err != nil {
+	if st.db, err = db.Open(ctx, filepath.Join(s.data, databaseFile), db.Options{Version: slipwayVersion(), Free: st.free}); err != nil {
 		return st, err
 	}
 	sparse, err := registry.ParseSparse(cmp.Or(s.sparse, "none"))
@@ -98,6 +98,12 @@ func remembered(ctx context.Context, d *db.DB, name string, value, fallback time
 		return value, nil
 	}
 	return value, d.Update(ctx, func(tx *db.Tx) error { return meta.SetSetting(tx, name, value.String()) })
+}
+
+// free is the space that is left for the database, which is on the blobs' disk.
+func (st *store) free() (uint64, error) {
+	free, _, err := st.blobs.Space()
+	return free, err
 }
 
 const (

@@ -48,6 +48,9 @@ type Options struct {
 	Version string
 	// Readers is the number of connections for reading, by default 4.
 	Readers int
+	// Free returns the bytes that are free on the database's disk. When they
+	// run short the database needs less room for its log. Default: plenty.
+	Free func() (uint64, error)
 }
 
 // Open opens the SQLite database in the file at path, makes it if it is
@@ -71,7 +74,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if err := migrate(ctx, path, o.Version, migrations()); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	w, err := newWriter(ctx, path, o.Now)
+	w, err := newWriter(ctx, path, o.Now, o.Free)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -308,5 +309,33 @@ func TestNowIsTheDatabasesClock(t *testing.T) {
 	}
 	if d.Read(ctx).Now() != at.UnixMilli() || !d.Now().Equal(at) || d.Size() == 0 {
 		t.Errorf("Read: %d, Now: %s, Size: %d", d.Read(ctx).Now(), d.Now(), d.Size())
+	}
+}
+
+// The log must not take the room that is left on a full disk, nor be copied all
+// the time on one that has room.
+func TestLogBySpace(t *testing.T) {
+	for name, free := range map[string]uint64{"full": 10 << 20, "roomy": 10 << 30} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "slipway.db")
+			d, err := db.Open(ctx, path, db.Options{Free: func() (uint64, error) { return free, nil }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			for i := range 2000 {
+				if err := d.Update(ctx, put(fmt.Sprint(i, strings.Repeat("x", 2000)))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			info, err := os.Stat(path + "-wal")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("the log has %d KiB", info.Size()>>10)
+			if short := info.Size() < 4<<20; short != (name == "full") {
+				t.Errorf("with %d MiB free the log has %d KiB", free>>20, info.Size()>>10)
+			}
+		})
 	}
 }

@@ -17,6 +17,11 @@ const (
 	// The log is copied into the database when it has this many pages of
 	// 4 KiB: rarely enough that bursts of pushes do not wait for it.
 	checkpointPages = 8192
+	// With less than this free on its disk the log is kept short, since it
+	// only grows until it is copied, and the copy needs room too. What is
+	// deleted on a full disk must not fail for want of room to write it down.
+	shortLogSpace = 64 << 20
+	shortLogPages = 256
 )
 
 // writer is the one connection that writes.
@@ -25,6 +30,8 @@ type writer struct {
 	conn  *sql.Conn
 	stmts *statements
 	now   func() time.Time
+	free  func() (uint64, error) // nil: there is always room
+	pages int                    // after which the log is copied
 	queue chan *update
 
 	generation atomic.Uint64 // commits so far; moves before anybody learns of one
@@ -41,7 +48,7 @@ type update struct {
 	result chan error
 }
 
-func newWriter(ctx context.Context, path string, now func() time.Time) (*writer, error) {
+func newWriter(ctx context.Context, path string, now func() time.Time, free func() (uint64, error)) (*writer, error) {
 	pool, err := sql.Open("sqlite", dsn(path, fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages)))
 	if err != nil {
 		return nil, err
@@ -51,7 +58,7 @@ func newWriter(ctx context.Context, path string, now func() time.Time) (*writer,
 	if err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
-	w := &writer{pool: pool, conn: conn, stmts: newStatements(conn), now: now, queue: make(chan *update, maxBatch), done: make(chan struct{})}
+	w := &writer{pool: pool, conn: conn, stmts: newStatements(conn), now: now, free: free, pages: checkpointPages, queue: make(chan *update, maxBatch), done: make(chan struct{})}
 	go w.run()
 	return w, nil
 }
@@ -90,10 +97,29 @@ func (w *writer) run() {
 				break gather
 			}
 		}
+		w.sizeLog()
 		w.commit(batch)
 		for _, u := range batch {
 			u.result <- u.err
 		}
+	}
+}
+
+// sizeLog decides after how many pages the log is copied, by the free space.
+func (w *writer) sizeLog() {
+	if w.free == nil {
+		return
+	}
+	pages := checkpointPages
+	if free, err := w.free(); err == nil && free < shortLogSpace {
+		pages = shortLogPages
+	}
+	if pages == w.pages {
+		return
+	}
+	// Not a kept statement: this pragma acts when it is prepared.
+	if _, err := w.conn.ExecContext(context.Background(), fmt.Sprintf("PRAGMA wal_autocheckpoint(%d)", pages)); err == nil {
+		w.pages = pages
 	}
 }
 
