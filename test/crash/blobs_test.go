@@ -130,6 +130,12 @@ func (w *worker) patch(u *upload, to int64, streamed bool) (ok bool, err error) 
 // restate drops an upload after a failed request; where the disk may fail that
 // is no error.
 func (w *worker) restate(u *upload, a answer) error {
+	w.ledger.mu.Lock()
+	powerless := w.ledger.powerless
+	w.ledger.mu.Unlock()
+	if powerless {
+		return nil // the last acknowledgement did not count
+	}
 	if w.failed(a) {
 		w.forget(u)
 		return nil

@@ -114,7 +114,11 @@ func (w *worker) settle(c *change, a answer, refusals ...int) bool {
 		c.acknowledged()
 		return true
 	case w.failed(a):
-		c.uncertain()
+		if a.status == http.StatusInsufficientStorage {
+			c.refused() // as it says, nothing was kept
+		} else {
+			c.uncertain()
+		}
 		return false
 	}
 	c.refused()
