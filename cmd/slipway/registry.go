@@ -36,7 +36,6 @@ type registryFlags struct {
 	insecure  bool
 	quiet     bool
 	output    string
-	jobs      int
 }
 
 const registryHelp = `

@@ -110,7 +110,7 @@ func TestLiesAreErrors(t *testing.T) {
 		return func(w http.ResponseWriter, rec *httptest.ResponseRecorder) {
 			w.Header().Del("Content-Length")
 			w.WriteHeader(code)
-			w.Write(rec.Body.Bytes())
+			_, _ = w.Write(rec.Body.Bytes())
 		}
 	}
 	header := func(name, value string) func(http.ResponseWriter, *httptest.ResponseRecorder) {
@@ -120,13 +120,13 @@ func TestLiesAreErrors(t *testing.T) {
 				w.Header().Del(name)
 			}
 			w.WriteHeader(rec.Code)
-			w.Write(rec.Body.Bytes())
+			_, _ = w.Write(rec.Body.Bytes())
 		}
 	}
 	flipFirst := answer(func(s string) string { return string(s[0]^1) + s[1:] })
 	cutOff := func(w http.ResponseWriter, rec *httptest.ResponseRecorder) {
 		w.WriteHeader(rec.Code) // with the true Content-Length
-		w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+		_, _ = w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	}

@@ -284,7 +284,7 @@ func (c *client) get(ctx context.Context, target string, accept []string, buf []
 		var rest []byte
 		rest, err = io.ReadAll(resp.Body)
 		body = append(bytes.Clone(body), rest...)
-	case errors.Is(err, io.EOF), err == io.ErrUnexpectedEOF && (resp.ContentLength < 0 || resp.ContentLength == int64(n)):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && (resp.ContentLength < 0 || resp.ContentLength == int64(n)):
 		err = nil
 	}
 	if err != nil {
@@ -313,6 +313,6 @@ func sameDigest(resp *http.Response, digest string) error {
 
 // drain lets the connection be used again.
 func drain(resp *http.Response) {
-	io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 	resp.Body.Close()
 }

@@ -10,5 +10,6 @@ func (s *FS) Space() (free, total uint64, err error) {
 	if err := unix.Statfs(s.root, &st); err != nil {
 		return 0, 0, err
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), uint64(st.Blocks) * uint64(st.Bsize), nil
+	block := uint64(st.Bsize)
+	return st.Bavail * block, st.Blocks * block, nil
 }

@@ -60,7 +60,7 @@ func (c *Config) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	done := c.Metrics.begin()
 	defer func() {
 		p := recover()
-		if p != nil && p != http.ErrAbortHandler {
+		if p != nil && p != any(http.ErrAbortHandler) {
 			c.Log.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", p)
 			if rec.status == 0 {
 				http.Error(rec, "the server failed; its log says why", http.StatusInternalServerError)

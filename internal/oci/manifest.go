@@ -185,7 +185,7 @@ func (m *Manifest) addDescriptors(field string, kind EdgeKind, list []descriptor
 func (d descriptor) edge(field string, kind EdgeKind) (Edge, error) {
 	dig, err := ParseDigest(d.Digest)
 	if err != nil {
-		return Edge{}, NewError(CodeDigestInvalid, fmt.Sprintf("%s: %v", field, err.(*Error).Message))
+		return Edge{}, NewError(CodeDigestInvalid, fmt.Sprintf("%s: digest %q is not valid: expected sha256:<64 hex> or sha512:<128 hex>", field, clip(d.Digest)))
 	}
 	if d.Size == nil || *d.Size < 0 {
 		return Edge{}, NewError(CodeSizeInvalid, field+": size is missing or negative")

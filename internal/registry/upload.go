@@ -424,7 +424,7 @@ func (s *source) Read(p []byte) (int, error) {
 		err = oci.NewError(oci.CodeSizeInvalid, fmt.Sprintf("the body goes on after the %d bytes that Content-Range spans", s.limit))
 		s.n = s.limit
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		var known *oci.Error
 		if !errors.As(err, &known) {
 			err = oci.NewError(oci.CodeBlobUploadInvalid, fmt.Sprintf("the body ended after %d bytes: what arrived is kept; ask the upload for its offset and go on from there", s.n)).WithCause(err)

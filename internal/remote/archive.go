@@ -123,15 +123,16 @@ func guessFormat(files fileSet) string {
 // layers the latter is better, since they get compressed on the way.
 func plainLayers(files fileSet, saved []dockerImage) bool {
 	for _, image := range saved {
-		for _, l := range image.Layers {
-			rc, _, err := files.open(l)
-			if err != nil {
-				return false
-			}
-			_, compression, err := decompressed(rc)
-			rc.Close()
-			return err == nil && compression == ""
+		if len(image.Layers) == 0 {
+			continue
 		}
+		rc, _, err := files.open(image.Layers[0])
+		if err != nil {
+			return false
+		}
+		_, compression, err := decompressed(rc)
+		rc.Close()
+		return err == nil && compression == ""
 	}
 	return false
 }

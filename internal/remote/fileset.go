@@ -78,7 +78,7 @@ func indexTar(f *os.File) (*tarball, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %v", errNotTar, err)
+			return nil, fmt.Errorf("%w: %w", errNotTar, err)
 		}
 		if len(t.entries) == maxEntries {
 			t.full = true

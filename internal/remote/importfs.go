@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -165,12 +166,12 @@ func checkEntries(r io.Reader) error {
 	tr := tar.NewReader(r)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			_, err = io.Copy(io.Discard, r)
 			return err
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %v", errNotTar, err)
+			return fmt.Errorf("%w: %w", errNotTar, err)
 		}
 		names := []string{h.Name}
 		if h.Typeflag == tar.TypeLink {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -23,8 +24,7 @@ type machine struct {
 func lookAtMachine(dir string) (*machine, error) {
 	m := &machine{cores: runtime.NumCPU()}
 	m.cpu = fieldOf("/proc/cpuinfo", "model name")
-	var kb float64
-	fmt.Sscanf(fieldOf("/proc/meminfo", "MemTotal"), "%f", &kb)
+	kb, _ := strconv.ParseFloat(strings.TrimSuffix(fieldOf("/proc/meminfo", "MemTotal"), " kB"), 64)
 	m.ramGB = kb / (1 << 20)
 	m.kernel = firstLine("/proc/sys/kernel/osrelease")
 	m.load = loadAverage()

@@ -83,7 +83,7 @@ func start(ctx context.Context, o *options, name, dir string) (*server, error) {
 		return nil, err
 	}
 	go func() {
-		s.cmd.Wait()
+		_ = s.cmd.Wait() // whoever waits for exited asks the process
 		close(s.exited)
 	}()
 	return s, s.ready(ctx)
@@ -208,12 +208,12 @@ func (s *server) stop() error {
 		return fmt.Errorf("%s ended during the comparison: %s", s.name, s.tail())
 	default:
 	}
-	s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.exited:
 		return nil
 	case <-time.After(40 * time.Second):
-		s.cmd.Process.Kill()
+		_ = s.cmd.Process.Kill()
 		<-s.exited
 		return fmt.Errorf("%s did not end within 40 s of SIGTERM", s.name)
 	}
