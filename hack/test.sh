@@ -4,14 +4,14 @@
 # The exit code is 0 only if everything passed.
 #
 #   SLIPWAY_TEST_LONG=1   long variants, and every fuzz target for FUZZTIME
-#   STAGES="unit e2e"     only these: setup static unit e2e fuzz
+#   STAGES="unit e2e"     only these: setup static lint unit e2e fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stages=${STAGES:-setup static unit e2e}
+stages=${STAGES:-setup static lint unit e2e}
 limit=15m
 if [ "${SLIPWAY_TEST_LONG-}" = 1 ]; then
-  stages=${STAGES:-setup static unit e2e fuzz}
+  stages=${STAGES:-setup static lint unit e2e fuzz}
   limit=120m
 fi
 # A test that this machine cannot run is a failure here, never a skip.
@@ -43,6 +43,11 @@ static() {
   for os in darwin windows; do
     CGO_ENABLED=0 GOOS=$os go build -o /dev/null ./cmd/slipway
   done
+}
+
+lint() {
+  hack/tools.sh golangci-lint
+  .build/tools/golangci-lint run ./...
 }
 
 unit() { gotest -race ./cmd/... ./internal/...; }
