@@ -29,19 +29,7 @@ type Step struct {
 // History reads the history of ref. Of an index it takes the asked-for
 // platform, else its only image, else the one for this machine.
 func (c *Client) History(ctx context.Context, ref, platform string) (*History, error) {
-	r, err := c.parseReference(ref)
-	if err != nil {
-		return nil, err
-	}
-	want, err := parsePlatform(platform)
-	if err != nil {
-		return nil, err
-	}
-	h, err := c.history(ctx, r, want)
-	if err != nil {
-		return nil, explain("history", at(r), err)
-	}
-	return h, nil
+	return look(ctx, c, "history", ref, platform, c.history)
 }
 
 func (c *Client) history(ctx context.Context, r name.Reference, want *v1.Platform) (*History, error) {

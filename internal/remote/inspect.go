@@ -80,6 +80,11 @@ type Referrer struct {
 // Inspect describes what ref names. A platform narrows an index to that one
 // image; empty means all of it.
 func (c *Client) Inspect(ctx context.Context, ref, platform string) (*Inspection, error) {
+	return look(ctx, c, "inspect", ref, platform, c.inspect)
+}
+
+// look parses what a person typed, looks, and explains what went wrong.
+func look[T any](ctx context.Context, c *Client, verb, ref, platform string, fn func(context.Context, name.Reference, *v1.Platform) (*T, error)) (*T, error) {
 	r, err := c.parseReference(ref)
 	if err != nil {
 		return nil, err
@@ -88,11 +93,11 @@ func (c *Client) Inspect(ctx context.Context, ref, platform string) (*Inspection
 	if err != nil {
 		return nil, err
 	}
-	in, err := c.inspect(ctx, r, want)
+	v, err := fn(ctx, r, want)
 	if err != nil {
-		return nil, explain("inspect", at(r), err)
+		return nil, explain(verb, at(r), err)
 	}
-	return in, nil
+	return v, nil
 }
 
 func (c *Client) inspect(ctx context.Context, r name.Reference, want *v1.Platform) (*Inspection, error) {
