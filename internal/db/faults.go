@@ -23,6 +23,13 @@ func IsBroken(err error) bool {
 	return c == sqlite3.SQLITE_IOERR || c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB
 }
 
+// isFailedSync reports that data which SQLite wrote may not be on the disk,
+// though later attempts seem to succeed.
+func isFailedSync(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code() == sqlite3.SQLITE_IOERR_FSYNC || e.Code() == sqlite3.SQLITE_IOERR_DIR_FSYNC)
+}
+
 // primaryCode strips SQLite's extended result codes; 0 for other errors.
 func primaryCode(err error) int {
 	var e *sqlite.Error

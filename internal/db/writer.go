@@ -34,6 +34,13 @@ type writer struct {
 	pages int                    // after which the log is copied
 	queue chan *update
 
+	// distrusted is set for good when an fsync failed. The kernel reports a
+	// lost write once and then calls the pages clean, so a later fsync may
+	// succeed though what it is meant to have saved is not on the disk:
+	// nothing may be acknowledged any more. A new process starts from what
+	// the disk has.
+	distrusted error
+
 	generation atomic.Uint64 // commits so far; moves before anybody learns of one
 
 	mu     sync.RWMutex // held for reading while sending to queue
@@ -125,6 +132,10 @@ func (w *writer) sizeLog() {
 
 // commit runs a batch in one transaction and sets the outcome of each update.
 func (w *writer) commit(batch []*update) {
+	if w.distrusted != nil {
+		failAll(batch, w.distrusted)
+		return
+	}
 	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
 		failAll(batch, fmt.Errorf("begin: %w", err))
 		return
@@ -159,6 +170,7 @@ func (w *writer) one(u *update, now time.Time) error {
 	// the transaction of everybody. ctx was checked before.
 	tx := &Tx{ctx: context.WithoutCancel(u.ctx), now: now, prepare: w.stmts.get}
 	if u.err = call(u.fn, tx); u.err != nil {
+		w.noteSync(u.err)
 		if err := w.exec("ROLLBACK TO one"); err != nil {
 			return errors.Join(u.err, err)
 		}
@@ -186,11 +198,18 @@ func failAll(batch []*update, err error) {
 
 func (w *writer) exec(query string) error {
 	stmt, err := w.stmts.get(context.Background(), query)
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = stmt.ExecContext(context.Background())
 	}
-	_, err = stmt.ExecContext(context.Background())
+	w.noteSync(err)
 	return err
+}
+
+// noteSync looks for a failed fsync in the outcome of a statement.
+func (w *writer) noteSync(err error) {
+	if w.distrusted == nil && isFailedSync(err) {
+		w.distrusted = fmt.Errorf("an fsync of the database failed before; it is written again after a restart: %w", err)
+	}
 }
 
 func (w *writer) close() error {

@@ -22,7 +22,7 @@ func Classify(err error) error {
 	case errors.Is(err, syscall.EROFS), db.IsReadOnly(err):
 		return oci.NewError(oci.CodeUnavailable, "the registry's disk is read-only: nothing of this request was kept; its administrator has to mount it for writing").WithCause(err)
 	case errors.Is(err, syscall.EIO), db.IsBroken(err):
-		return oci.NewError(oci.CodeUnavailable, "the registry's disk reports errors or has damaged the database: nothing of this request was kept; its administrator has to look at the disk").WithCause(err)
+		return oci.NewError(oci.CodeUnavailable, "the registry's disk reports errors or has damaged the database: nothing of this request was kept; its administrator has to look at the disk, then restart the registry").WithCause(err)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return oci.NewError(oci.CodeUnavailable, "the registry has too many open files: try again later; its administrator may raise the limit").WithCause(err)
 	case errors.Is(err, db.ErrClosed):
