@@ -111,15 +111,10 @@ func (w *worker) patch(u *upload, to int64, streamed bool) (ok bool, err error) 
 			return false, w.restate(u, a)
 		}
 		w.ledger.mu.Lock()
-		powerless := w.ledger.powerless
-		if !powerless {
-			u.acked += n
-			w.ledger.acknowledged++
-		}
+		u.acks = append(u.acks, ack{time.Now(), u.acked})
+		u.acked += n
+		w.ledger.acknowledged++
 		w.ledger.mu.Unlock()
-		if powerless {
-			return false, nil
-		}
 		if end, err := rangeEnd(a); err != nil || end != max(u.acked-1, 0) {
 			w.t.Errorf("worker %d: %s: Range %q after %d bytes (%v)", w.id, a, a.header.Get("Range"), u.acked, err)
 		}
@@ -130,12 +125,6 @@ func (w *worker) patch(u *upload, to int64, streamed bool) (ok bool, err error) 
 // restate drops an upload after a failed request; where the disk may fail that
 // is no error.
 func (w *worker) restate(u *upload, a answer) error {
-	w.ledger.mu.Lock()
-	powerless := w.ledger.powerless
-	w.ledger.mu.Unlock()
-	if powerless {
-		return nil // the last acknowledgement did not count
-	}
 	if w.failed(a) {
 		w.forget(u)
 		return nil

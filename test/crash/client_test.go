@@ -30,6 +30,7 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 // answer is a whole response.
 type answer struct {
 	request string // method and path, for messages
+	sent    time.Time
 	status  int
 	header  http.Header
 	body    []byte
@@ -74,7 +75,7 @@ type request struct {
 
 // do sends a request. An error means that its outcome is unknown.
 func (c *client) do(r request) (answer, error) {
-	a := answer{request: r.method + " " + r.path}
+	a := answer{request: r.method + " " + r.path, sent: time.Now()}
 	var body io.Reader
 	if r.body != nil {
 		body = bytes.NewReader(r.body)

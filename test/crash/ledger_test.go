@@ -24,8 +24,8 @@ type ledger struct {
 	// repositories in which collection deletes untagged manifests.
 	losesUntagged map[string]bool
 	acknowledged  int
-	// after the power went, an acknowledgement counts for nothing.
-	powerless bool
+	// fault is when the disk began to fail, zero if it did not.
+	fault time.Time
 }
 
 type kind string
@@ -55,6 +55,27 @@ type fact struct {
 	underWay int
 	touched  time.Time // blobs: collection must leave it alone for the grace time after this
 	owner    int
+	history  []state // since the last crash, the newest last
+}
+
+// ack is an offset that was acknowledged, and the one before it.
+type ack struct {
+	at     time.Time
+	before int64
+}
+
+// state is what was possible from a time on.
+type state struct {
+	at       time.Time
+	possible []string
+}
+
+func (f *fact) set(possible ...string) {
+	if f.history == nil {
+		f.history = []state{{possible: f.possible}}
+	}
+	f.possible = possible
+	f.history = append(f.history, state{time.Now(), possible})
 }
 
 // upload is an open upload: the server said that it has acked bytes of
@@ -63,7 +84,8 @@ type upload struct {
 	repository, path string
 	content          []byte
 	acked, sent      int64
-	finishing        bool // a closing PUT was sent
+	acks             []ack // since the last crash
+	finishing        bool  // a closing PUT was sent
 	owner            int
 }
 
@@ -114,15 +136,11 @@ func (c *change) refused() {
 func (c *change) uncertain() {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
-	c.leaveOpen()
-}
-
-func (c *change) leaveOpen() {
 	for k, v := range c.to {
 		f := c.l.facts[k]
 		f.underWay--
 		if !slices.Contains(f.possible, v) {
-			f.possible = append(f.possible, v)
+			f.set(append(slices.Clone(f.possible), v)...)
 		}
 	}
 }
@@ -130,42 +148,56 @@ func (c *change) leaveOpen() {
 func (c *change) end(touched time.Time) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
-	if c.l.powerless {
-		c.leaveOpen()
-		return
-	}
 	c.l.acknowledged++
 	for k, v := range c.to {
 		f := c.l.facts[k]
 		f.underWay--
-		f.possible = []string{v}
+		f.set(v)
 		if touched.After(f.touched) {
 			f.touched = touched
 		}
 	}
 }
 
-// powerGoes is called just before the power is cut. An fsync under way at that
-// moment may return success to the server and yet be lost: the kernel's way to
-// shut a file system down does not make it wait. In a real power cut nobody
-// would have heard of it.
-func (l *ledger) powerGoes() {
+// failing notes that the disk fails, since a time or earlier. What was under
+// way then may be acknowledged and yet be lost: in the very moment in which
+// ext4 gives up its journal, an fsync may return success though the length of
+// the file was not saved. In a real power cut nobody would have heard of it.
+// So what was acknowledged after that time is taken as left open.
+func (l *ledger) failing(since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.powerless = true
+	if l.fault.IsZero() || since.Before(l.fault) {
+		l.fault = since
+	}
 }
 
-// crash turns what was under way into possibilities.
+// crash turns what was under way, or left open, into possibilities.
 func (l *ledger) crash() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.facts {
-		if f.underWay > 0 && !slices.Contains(f.possible, f.next) {
-			f.possible = append(f.possible, f.next)
+		if !l.fault.IsZero() {
+			for i := len(f.history) - 1; i > 0 && f.history[i].at.After(l.fault); i-- {
+				for _, v := range f.history[i-1].possible {
+					if !slices.Contains(f.possible, v) {
+						f.possible = append(slices.Clone(f.possible), v)
+					}
+				}
+			}
 		}
-		f.underWay = 0
+		if f.underWay > 0 && !slices.Contains(f.possible, f.next) {
+			f.possible = append(slices.Clone(f.possible), f.next)
+		}
+		f.underWay, f.history = 0, nil
 	}
-	l.powerless = false
+	for _, u := range l.uploads {
+		for i := len(u.acks) - 1; i >= 0 && !l.fault.IsZero() && u.acks[i].at.After(l.fault); i-- {
+			u.acked = u.acks[i].before
+		}
+		u.acks = nil
+	}
+	l.fault = time.Time{}
 }
 
 // is returns a fact's value if it is known.

@@ -97,7 +97,7 @@ func TestPowerCut(t *testing.T) {
 	for range rounds(8, 60) {
 		var died time.Time
 		c.work(srv.URL(), r, func() {
-			c.ledger.powerGoes()
+			c.ledger.failing(time.Now())
 			d.cut()
 			// The server sees its disk fail for a while.
 			time.Sleep(time.Duration(r.IntN(50)) * time.Millisecond)

@@ -133,6 +133,9 @@ func (w *worker) failed(a answer) bool {
 		return false
 	}
 	wantClear(w.t, a)
+	if a.status == http.StatusServiceUnavailable && w.ledger != nil {
+		w.ledger.failing(a.sent)
+	}
 	return true
 }
 
