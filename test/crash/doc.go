@@ -13,6 +13,7 @@
 //	TestDiskFull...  no space, by the reserve and for real
 //	TestReadOnly...  a disk that is remounted read-only
 //	TestIOErrors     a disk that fails every access
+//	TestWriteErrors  a disk whose writes begin to fail under load
 //
 // Variables read here, beside those of package harness:
 //

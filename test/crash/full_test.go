@@ -173,6 +173,10 @@ func TestDiskFull(t *testing.T) {
 	srv.Stop()
 	died := time.Now()
 	t.Log(check.Folder(t, srv.Data(), check.Options{}))
+	t.Logf("%d answers of 507", strings.Count(srv.Log(), "status=507"))
+	if strings.Contains(srv.Log(), "status=503") {
+		t.Error("a full disk was called a broken one")
+	}
 	if !strings.Contains(srv.Log(), "INSUFFICIENT_STORAGE") {
 		t.Error("the server never met a full disk: the test did not test it")
 	}

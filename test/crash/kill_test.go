@@ -15,7 +15,7 @@ import (
 
 // crew is the workers of a test and what they know.
 type crew struct {
-	t       *testing.T
+	t       reporter
 	seed    uint64
 	ledger  *ledger
 	layers  [][]byte
@@ -27,7 +27,7 @@ type crew struct {
 
 const workers = 4
 
-func newCrew(t *testing.T, seed uint64) *crew {
+func newCrew(t reporter, seed uint64) *crew {
 	return &crew{t: t, seed: seed, ledger: newLedger(), layers: sharedLayers(newRand(seed, -1)), serials: make([]int, workers)}
 }
 

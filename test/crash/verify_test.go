@@ -9,13 +9,12 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 )
 
 // verification compares what a server says after a crash with the ledger.
 type verification struct {
-	t      *testing.T
+	t      reporter
 	client *client
 	ledger *ledger
 	died   time.Time // not before the old server's end
@@ -30,7 +29,7 @@ type verification struct {
 // verify asks the server about every fact, and takes its answers, where they
 // are right, for the truth from now on. It returns the number of facts.
 // Nothing may change meanwhile: no other clients, no collection.
-func verify(t *testing.T, c *client, l *ledger, died time.Time, r *rand.Rand) int {
+func verify(t reporter, c *client, l *ledger, died time.Time, r *rand.Rand) int {
 	t.Helper()
 	l.crash()
 	v := &verification{t: t, client: c, ledger: l, died: died, rand: r, blobs: map[key]int{}, needed: map[key]bool{}}

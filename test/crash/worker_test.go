@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -25,10 +24,19 @@ var serveArgs = []string{"--gc.grace", grace.String(), "--gc.interval", "300ms"}
 // quietArgs are for looking: nothing changes by itself.
 var quietArgs = []string{"--gc.grace", grace.String(), "--gc.interval", "0"}
 
+// reporter takes what a test finds: the test itself, or a collection of
+// findings where finding something is the point.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // A worker does one operation after another, and stops when one has no answer.
 // Its repositories are its own; sharedRepository is everybody's.
 type worker struct {
-	t      *testing.T
+	t      reporter
 	id     int
 	rand   *rand.Rand
 	client *client
@@ -140,7 +148,7 @@ func (w *worker) failed(a answer) bool {
 }
 
 // wantClear fails the test unless an error says what is wrong.
-func wantClear(t *testing.T, a answer) {
+func wantClear(t reporter, a answer) {
 	t.Helper()
 	if strings.HasPrefix(a.request, http.MethodHead) {
 		return
@@ -430,7 +438,7 @@ func (w *worker) loseUntagged() error {
 
 // collect runs collections until stop is closed or one has no answer, and
 // returns how many blobs they freed.
-func collect(t *testing.T, c *client, r *rand.Rand, mayFail bool, stop <-chan struct{}) (freed int) {
+func collect(t reporter, c *client, r *rand.Rand, mayFail bool, stop <-chan struct{}) (freed int) {
 	w := &worker{t: t, mayFail: mayFail}
 	for {
 		select {

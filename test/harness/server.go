@@ -32,6 +32,7 @@ type Options struct {
 	Env  []string // more variables, as NAME=value
 	Data string   // data folder; default: a temporary one
 	Addr string   // address to listen on; default: a free port of 127.0.0.1
+	Path string   // the program; default: Binary
 }
 
 // Server is a running `slipway serve`. Its methods end the test when they
@@ -53,6 +54,9 @@ func Start(tb testing.TB, o Options) *Server {
 	}
 	if o.Addr == "" {
 		o.Addr = FreeAddr(tb)
+	}
+	if o.Path == "" {
+		o.Path = Binary(tb)
 	}
 	s := &Server{tb: tb, o: o, log: newLogFile(tb, "slipway serve")}
 	tb.Cleanup(func() {
@@ -134,7 +138,7 @@ func (s *Server) end(sig syscall.Signal) error {
 
 func (s *Server) start() {
 	s.tb.Helper()
-	cmd := exec.Command(Binary(s.tb), append([]string{"serve", "--listen", s.o.Addr, "--data", s.o.Data}, s.o.Args...)...)
+	cmd := exec.Command(s.o.Path, append([]string{"serve", "--listen", s.o.Addr, "--data", s.o.Data}, s.o.Args...)...)
 	cmd.Env = append(environ(), s.o.Env...)
 	p, err := startProcess(cmd, s.log)
 	if err != nil {
