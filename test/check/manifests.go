@@ -96,7 +96,7 @@ func (c *checker) manifests() error {
 			var size int64
 			err := c.tx.QueryRow(`SELECT b.size FROM members m JOIN blobs b ON b.digest = m.digest WHERE m.repository_id = ? AND m.digest = ?`, m.repository, d.Digest).Scan(&size)
 			switch {
-			case err == sql.ErrNoRows: //nolint:errorlint // database/sql returns it as it is
+			case errors.Is(err, sql.ErrNoRows):
 				c.problem("%s needs %s, which its repository does not hold", what, d.Digest)
 			case err != nil:
 				return err
@@ -148,7 +148,7 @@ func (c *checker) tombstones() error {
 		what := fmt.Sprintf("deleted manifest %s of %s, which can still be restored,", r.digest, r.repository)
 		var content []byte
 		err := c.tx.QueryRow(`SELECT content FROM blob_content WHERE digest = ?`, r.digest).Scan(&content)
-		if err == sql.ErrNoRows { //nolint:errorlint // database/sql returns it as it is
+		if errors.Is(err, sql.ErrNoRows) {
 			c.problem("%s has no bytes", what)
 			continue
 		}

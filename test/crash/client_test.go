@@ -110,11 +110,3 @@ func digestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
-
-// short makes digests readable in messages.
-func short(digest string) string {
-	if len(digest) > 19 {
-		return digest[7:19]
-	}
-	return digest
-}
