@@ -235,17 +235,19 @@ func (v *verification) upload(u *upload) (open bool, err error) {
 		return false, err
 	}
 	size := end + 1
-	if end == 0 && (u.acked == 0 || u.finishing) {
+	if end == 0 && u.acked == 0 {
 		size = 0 // or 1: the specification cannot say it
 	}
-	if size < u.acked && u.finishing {
-		// The closing request went through, and the id stands for an upload
+	if u.finishing && (size < u.acked || end == 0) {
+		// If the closing request went through, the id stands for an upload
 		// without bytes again.
 		status, err := v.getBlob(u.repository, digest)
-		if err == nil && status != http.StatusOK {
+		if err == nil && status != http.StatusOK && size < u.acked {
 			err = fmt.Errorf("the upload is over but its blob answers %d", status)
 		}
-		return false, err
+		if err != nil || status == http.StatusOK {
+			return false, err
+		}
 	}
 	if size < u.acked || size > u.sent {
 		return false, fmt.Errorf("it has %d bytes", size)
