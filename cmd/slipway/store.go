@@ -126,10 +126,10 @@ func reserveOf(blobs blob.Spacer, set byteSize) (uint64, error) {
 
 func (st *store) close(ctx context.Context) (err error) {
 	if st.registry != nil {
-		err = st.registry.Close(ctx)
+		st.registry.Close(ctx)
 	}
 	if st.db != nil {
-		err = errors.Join(err, st.db.Close())
+		err = st.db.Close()
 	}
 	if st.lock != nil {
 		err = errors.Join(err, st.lock.Close())

@@ -224,6 +224,6 @@ func (w *writer) close() error {
 	<-w.done
 	// All that is in the log goes into the database, so that a copy of the one
 	// file is whole. Nothing is lost if this fails: the next start does it.
-	_, err := w.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
-	return errors.Join(err, w.conn.Close(), w.pool.Close())
+	_, _ = w.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	return errors.Join(w.conn.Close(), w.pool.Close())
 }

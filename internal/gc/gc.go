@@ -30,7 +30,7 @@ type Config struct {
 	DB    *db.DB
 	Blobs blob.Store
 	Log   *slog.Logger
-	// Flush writes what is recorded in batches, so that it counts.
+	// Flush writes what is recorded in batches before a run looks.
 	Flush func(context.Context) error
 	// Grace is how long unneeded content is kept after its last use. Default 1 h.
 	Grace time.Duration
@@ -89,7 +89,8 @@ func (c *Collector) Run(ctx context.Context, o Options) (Report, error) {
 	c.running.Lock()
 	defer c.running.Unlock()
 	if err := c.Flush(ctx); err != nil {
-		return Report{}, fmt.Errorf("collect: %w", err)
+		// No reason not to collect: that may be what the disk needs.
+		c.Log.Warn("recording last pulls failed; they are lost", "err", err)
 	}
 	grace := c.Grace
 	if o.Grace != nil {

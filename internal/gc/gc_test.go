@@ -3,6 +3,7 @@ package gc_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -646,5 +647,18 @@ func TestOldEventsGo(t *testing.T) {
 	w.collect()
 	if got := w.Contents().Rows["events"]; got == 0 || got >= n {
 		t.Errorf("%d events after 8 days, of %d", got, n)
+	}
+}
+
+// A disk that is too full to record the times of pulls needs collection most.
+func TestCollectsThoughFlushFails(t *testing.T) {
+	clock := registrytest.NewClock()
+	s := registrytest.Open(t, registry.Config{}, clock)
+	s.PutBlob("app", []byte("nothing needs this"))
+	clock.Advance(2 * time.Hour)
+	c := gc.New(gc.Config{DB: s.DB, Blobs: s.Files, Flush: func(context.Context) error { return errors.New("the disk is full") }})
+	r, err := c.Run(t.Context(), gc.Options{})
+	if err != nil || r.Freed.Blobs != 1 {
+		t.Errorf("freed %d blobs: %v", r.Freed.Blobs, err)
 	}
 }

@@ -126,7 +126,7 @@ func must(rt *rapid.T, err error) {
 }
 
 func (w *world) close() {
-	_ = w.reg.Close(w.ctx)
+	w.reg.Close(w.ctx)
 	_ = w.db.Close()
 	_ = os.RemoveAll(w.dir)
 }

@@ -131,4 +131,4 @@ func (r *Registry) Flush(ctx context.Context) error { return r.usage.flush(ctx) 
 
 // Close flushes and stops the background work. The database and the store
 // stay open; they belong to the caller.
-func (r *Registry) Close(ctx context.Context) error { return r.usage.close(ctx) }
+func (r *Registry) Close(ctx context.Context) { r.usage.close(ctx) }

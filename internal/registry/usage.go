@@ -67,9 +67,15 @@ func (u *usage) run() {
 		case <-u.stop:
 			return
 		}
-		if err := u.flush(context.Background()); err != nil {
-			u.log.Warn("recording last pulls failed; they are lost", "err", err)
-		}
+		u.tryFlush(context.Background())
+	}
+}
+
+// tryFlush is for when nobody can do anything about a failure: the times of
+// some pulls are no reason to stop anything else.
+func (u *usage) tryFlush(ctx context.Context) {
+	if err := u.flush(ctx); err != nil {
+		u.log.Warn("recording last pulls failed; they are lost", "err", err)
 	}
 }
 
@@ -103,8 +109,8 @@ func (u *usage) flush(ctx context.Context) error {
 	return nil
 }
 
-func (u *usage) close(ctx context.Context) error {
+func (u *usage) close(ctx context.Context) {
 	u.once.Do(func() { close(u.stop) })
 	<-u.done
-	return u.flush(ctx)
+	u.tryFlush(ctx)
 }

@@ -99,9 +99,7 @@ func (s *Store) open() {
 
 func (s *Store) close() {
 	s.tb.Helper()
-	if err := s.Registry.Close(context.Background()); err != nil {
-		s.tb.Error(err)
-	}
+	s.Registry.Close(context.Background())
 	if err := s.DB.Close(); err != nil {
 		s.tb.Error(err)
 	}
