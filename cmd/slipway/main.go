@@ -28,7 +28,10 @@ func (e usageError) Unwrap() error { return e.error }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+	}()
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
@@ -80,5 +83,15 @@ images in any registry that speaks the OCI distribution protocol.`,
 	)
 	root.AddCommand(serverCommands()...)
 	root.AddCommand(registryCommands()...)
+	for _, c := range root.Commands() {
+		if check := c.Args; check != nil {
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					return usageError{fmt.Errorf("%w; run '%s --help'", err, cmd.CommandPath())}
+				}
+				return nil
+			}
+		}
+	}
 	return root
 }

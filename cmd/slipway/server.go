@@ -52,6 +52,7 @@ func (s *server) Open(ctx context.Context) (err error) {
 	registerer.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = newStorageMetrics(registerer, s.log)
 	if s.store, err = openStore(ctx, s.settings.store, s.log, s.metrics.collected); err != nil {
+		s.store = nil // it has closed itself
 		return err
 	}
 	s.metrics.watch(s.store)
@@ -65,7 +66,8 @@ func (s *server) Open(ctx context.Context) (err error) {
 	admin := s.handler(registerer, func(*http.Request) auth.Anonymous { return auth.AnonymousAdmin }, "local administrator")
 	requests := edge.NewMetrics(registerer)
 	s.http = []*http.Server{
-		edge.NewServer(edge.Config{Handler: open, Log: s.log, Access: s.settings.logAccess, Stall: s.settings.stall, Metrics: requests}),
+		// A web page must not act on a registry that its reader can reach.
+		edge.NewServer(edge.Config{Handler: http.NewCrossOriginProtection().Handler(open), Log: s.log, Access: s.settings.logAccess, Stall: s.settings.stall, Metrics: requests}),
 		edge.NewServer(edge.Config{Handler: admin, Log: s.log, Access: s.settings.logAccess, Stall: 24 * time.Hour}),
 	}
 	return nil

@@ -7,6 +7,7 @@
 package edge
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -55,6 +56,10 @@ func (c *Config) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in *progressBody
 	if r.Body != nil && r.Body != http.NoBody {
 		in = &progressBody{ReadCloser: r.Body, control: rec.control, stall: c.Stall}
+		in.extend() // net/http reads what the handler leaves, around this
+		// A copy: net/http must still know its own body, whose size tells it
+		// whether to wait for the rest or to close.
+		r = r.WithContext(r.Context())
 		r.Body = in
 	}
 	done := c.Metrics.begin()
@@ -84,6 +89,9 @@ func (c *Config) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.Handler.ServeHTTP(rec, r)
 	rec.extend() // for what net/http still has to send
+	if in != nil && !in.ended {
+		in.leaveRest()
+	}
 }
 
 func (c *Config) log(r *http.Request, rec *recorder, read int64, took time.Duration) {
@@ -136,14 +144,21 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	w.extend()
-	n, err := w.ResponseWriter.Write(p)
-	w.n += int64(n)
-	return n, err
+	var total int
+	for {
+		w.extend()
+		n, err := w.ResponseWriter.Write(p[:min(len(p), sendSlice)])
+		w.n += int64(n)
+		total += n
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return total, err
+		}
+	}
 }
 
-// sendSlice is how much the kernel sends between two looks at the deadline.
-const sendSlice = 8 << 20
+// sendSlice is how much is sent between two looks at the deadline. A client
+// that takes a slice within three quarters of the stall time is never cut off.
+const sendSlice = 256 << 10
 
 // ReadFrom keeps sendfile possible, in slices so that the deadline moves on.
 func (w *recorder) ReadFrom(src io.Reader) (total int64, err error) {
@@ -179,17 +194,36 @@ type progressBody struct {
 	stall   time.Duration
 	n       int64
 	until   time.Time
+	ended   bool
+	failed  bool
 }
 
-func (b *progressBody) Read(p []byte) (int, error) {
+func (b *progressBody) extend() {
 	now := time.Now()
 	if b.until.Sub(now) < b.stall*3/4 {
 		b.until = now.Add(b.stall)
 		_ = b.control.SetReadDeadline(b.until)
 	}
+}
+
+// leaveRest bounds how long net/http waits for what the handler left unread,
+// well within the time for its answer. Nothing more is expected of a body that
+// failed.
+func (b *progressBody) leaveRest() {
+	wait := b.stall / 4
+	if b.failed {
+		wait = 0
+	}
+	_ = b.control.SetReadDeadline(time.Now().Add(wait))
+}
+
+func (b *progressBody) Read(p []byte) (int, error) {
+	b.extend()
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
+	b.failed = err != nil && !errors.Is(err, io.EOF)
 	if err == io.EOF {
+		b.ended = true
 		// From here on it is the server that takes its time.
 		_ = b.control.SetReadDeadline(time.Time{})
 	}

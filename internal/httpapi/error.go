@@ -38,6 +38,10 @@ func (h *Handler) writeError(c *call, err error) {
 	if status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage {
 		c.Header().Set("Retry-After", "10")
 	}
+	// What the route said of the content does not hold for the error.
+	c.Header().Del("ETag")
+	c.Header().Del("Docker-Content-Digest")
+	c.Header().Set("Cache-Control", "no-store")
 	c.Header().Set("Content-Type", "application/json; charset=utf-8")
 	c.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	c.WriteHeader(status)
