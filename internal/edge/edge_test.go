@@ -275,3 +275,32 @@ func TestMetricsAndAccessLog(t *testing.T) {
 		t.Errorf("labels: %s", got)
 	}
 }
+
+// What a handler does not read must not hold the connection.
+func TestUnreadBody(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := NewServer(Config{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+		Log:     slog.New(slog.DiscardHandler), Stall: 400 * time.Millisecond,
+	})
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	for _, length := range []string{"100", "99999999"} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: "+length+"\r\n\r\nx"); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second)) // without a limit it would hang here
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 418") {
+			t.Errorf("Content-Length %s: %.40q, %v; want an answer and the end", length, answer, err)
+		}
+	}
+}

@@ -93,11 +93,12 @@ func (r *run) keep(kind, reason string, bytes int64) {
 // undoOver is the time up to which deletions can no longer be undone, beside
 // what their tombstones say: a run with a grace time of its own frees deleted
 // content too.
-func (r *run) undoOver(tx *db.Tx) int64 {
+func (r *run) undoOver() int64 {
 	if r.grace == r.Grace {
 		return 0
 	}
-	return tx.Now() - r.grace.Milliseconds()
+	// Not the time of a transaction: a deletion during the run is later.
+	return r.report.StartedAt.Add(-r.grace).UnixMilli()
 }
 
 // uploads ends those that were silent for too long.
@@ -156,7 +157,7 @@ func (r *run) expire(ctx context.Context) error {
 	eventsBefore := r.DB.Now().Add(-r.EventAge).UnixMilli()
 	for _, remove := range []func(*db.Tx) (int64, error){
 		func(tx *db.Tx) (int64, error) { return meta.ExpirePins(tx, lookSlice) },
-		func(tx *db.Tx) (int64, error) { return meta.ExpireTombstones(tx, r.undoOver(tx), lookSlice) },
+		func(tx *db.Tx) (int64, error) { return meta.ExpireTombstones(tx, r.undoOver(), lookSlice) },
 		func(tx *db.Tx) (int64, error) { return events.Trim(tx, eventsBefore, lookSlice) },
 	} {
 		for more := true; more; {
@@ -496,7 +497,7 @@ func (r *run) whyKeepBlob(tx *db.Tx, d oci.Digest) (reason, extra string, err er
 	if holder, found, err := meta.PinHolder(tx, d); err != nil || found {
 		return keptPinned, " by " + holder, err
 	}
-	if until, found, err := meta.RestorableUntil(tx, d, r.undoOver(tx)); err != nil || found {
+	if until, found, err := meta.RestorableUntil(tx, d, r.undoOver()); err != nil || found {
 		return keptRestore, " until " + time.UnixMilli(until).UTC().Format(time.RFC3339), err
 	}
 	if found, err := r.gone.restorable(tx, d); err != nil || found {

@@ -8,13 +8,11 @@ import (
 	"strconv"
 
 	"slipway/internal/oci"
-	"slipway/internal/registry"
 )
 
 const (
 	maxPage          = 10_000
 	maxReferrersPage = 500
-	maxReferrersSize = 3 << 20 // bytes of descriptors on a page; clients read at most 4 MiB
 )
 
 // pageParameters reads n and last. Without n, or above the limit, a page has
@@ -111,13 +109,16 @@ func (h *Handler) referrers(c *call) error {
 	if err != nil {
 		return err
 	}
-	list, more := describe(p)
+	list := []referrerDescriptor{}
+	for _, m := range p.Items {
+		list = append(list, referrerDescriptor{m.MediaType, m.Digest, m.Size, m.ArtifactType, m.Annotations})
+	}
 	filter := url.Values{}
 	if artifactType != "" {
 		c.Header().Set("OCI-Filters-Applied", "artifactType")
 		filter.Set("artifactType", artifactType)
 	}
-	if more {
+	if p.More {
 		setLink(c, "/v2/"+c.repository+"/referrers/"+d.String(), n, list[len(list)-1].Digest.String(), filter)
 	}
 	return c.json(oci.MediaTypeImageIndex, struct {
@@ -125,20 +126,4 @@ func (h *Handler) referrers(c *call) error {
 		MediaType     string               `json:"mediaType"`
 		Manifests     []referrerDescriptor `json:"manifests"`
 	}{2, oci.MediaTypeImageIndex, list})
-}
-
-// describe turns a page into descriptors, and cuts it where it grows too large.
-func describe(p registry.Page[registry.Manifest]) (list []referrerDescriptor, more bool) {
-	list = []referrerDescriptor{}
-	size := 0
-	for _, m := range p.Items {
-		for k, v := range m.Annotations {
-			size += len(k) + len(v)
-		}
-		if size > maxReferrersSize && len(list) > 0 {
-			return list, true
-		}
-		list = append(list, referrerDescriptor{m.MediaType, m.Digest, m.Size, m.ArtifactType, m.Annotations})
-	}
-	return list, p.More
 }

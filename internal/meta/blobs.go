@@ -73,6 +73,22 @@ func AddBlob(tx *db.Tx, b Blob) (added bool, err error) {
 	return err == nil, err
 }
 
+// HealBlob gives a blob whose bytes under the key lost are gone the new place
+// of b, unless that was done already.
+func HealBlob(tx *db.Tx, b Blob, lost blob.Key) (healed bool, err error) {
+	key := sql.NullString{String: string(b.Key), Valid: b.Key != ""}
+	n, err := tx.Exec(`UPDATE blobs SET store_key = ? WHERE digest = ? AND store_key = ?`, key, b.Digest, lost)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	if b.Key == "" {
+		if _, err := tx.Exec(`INSERT INTO blob_content (digest, content) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING`, b.Digest, b.Content); err != nil {
+			return false, err
+		}
+	}
+	return true, AddGarbage(tx, lost)
+}
+
 // Join makes a blob a member of a repository.
 func Join(tx *db.Tx, id RepoID, d oci.Digest) error {
 	_, err := tx.Exec(`INSERT INTO members (repository_id, digest, touched_at) VALUES (?, ?, ?)

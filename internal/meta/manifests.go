@@ -3,6 +3,7 @@ package meta
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 
 	"slipway/internal/db"
 	"slipway/internal/oci"
@@ -32,7 +33,8 @@ func PutManifest(tx *db.Tx, id RepoID, m *oci.Manifest, digest oci.Digest, conte
 			return err
 		}
 	}
-	if has, err := tx.Exec(`UPDATE manifests SET pushed_at = ? WHERE repository_id = ? AND digest = ?`, tx.Now(), id, digest); err != nil || has > 0 {
+	// Pushed again as what it is, it has all its rows.
+	if has, err := tx.Exec(`UPDATE manifests SET pushed_at = ? WHERE repository_id = ? AND digest = ? AND media_type = ?`, tx.Now(), id, digest, m.MediaType); err != nil || has > 0 {
 		return err
 	}
 	subject := sql.NullString{String: m.Subject.String(), Valid: m.Subject != ""}
@@ -45,7 +47,9 @@ func PutManifest(tx *db.Tx, id RepoID, m *oci.Manifest, digest oci.Digest, conte
 		annotations = string(b)
 	}
 	if _, err := tx.Exec(`INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, annotations, size, pushed_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, id, digest, m.MediaType, m.ArtifactType, subject, annotations, len(content), tx.Now()); err != nil {
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type,
+		artifact_type = excluded.artifact_type, subject = excluded.subject, annotations = excluded.annotations, pushed_at = excluded.pushed_at`,
+		id, digest, m.MediaType, m.ArtifactType, subject, annotations, len(content), tx.Now()); err != nil {
 		return err
 	}
 	for _, e := range m.Edges {
@@ -101,9 +105,14 @@ func HasManifest(tx *db.Tx, id RepoID, d oci.Digest) (size int64, found bool, er
 	return size, found, err
 }
 
+// errStop ends a listing early.
+var errStop = errors.New("enough")
+
 // Referrers lists up to n manifests whose subject is d, in the order of their
-// digests after last, of one artifact type unless that is empty.
-func Referrers(tx *db.Tx, repository string, d oci.Digest, artifactType string, last oci.Digest, n int) (list []Manifest, err error) {
+// digests after last, of one artifact type unless that is empty. It stops
+// before their annotations take more than budget bytes of JSON, and more is
+// true then; one manifest is always listed.
+func Referrers(tx *db.Tx, repository string, d oci.Digest, artifactType string, last oci.Digest, n, budget int) (list []Manifest, more bool, err error) {
 	err = tx.Each(`SELECT m.digest, m.media_type, m.artifact_type, m.size, m.annotations FROM repositories r
 		JOIN manifests m ON m.repository_id = r.id
 		WHERE r.name = ? AND m.subject = ? AND m.digest > ? AND (? = '' OR m.artifact_type = ?)
@@ -114,6 +123,10 @@ func Referrers(tx *db.Tx, repository string, d oci.Digest, artifactType string, 
 			if err := scan(&m.Digest, &m.MediaType, &m.ArtifactType, &m.Size, &annotations); err != nil {
 				return err
 			}
+			if budget -= len(annotations); budget < 0 && len(list) > 0 {
+				more = true
+				return errStop
+			}
 			if annotations != "" {
 				if err := json.Unmarshal([]byte(annotations), &m.Annotations); err != nil {
 					return err
@@ -122,7 +135,10 @@ func Referrers(tx *db.Tx, repository string, d oci.Digest, artifactType string, 
 			list = append(list, m)
 			return nil
 		})
-	return list, err
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return list, more, err
 }
 
 // Manifests lists up to n digests of a repository's manifests after last.

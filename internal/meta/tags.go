@@ -141,6 +141,9 @@ func restoreTree(tx *db.Tx, id RepoID, repository string, d oci.Digest) error {
 		return fmt.Errorf("restore %s@%s: %w", repository, d, err)
 	}
 	for _, e := range m.Edges {
+		if e.Kind == oci.EdgeForeign {
+			continue
+		}
 		if e.Kind == oci.EdgeManifest {
 			if _, there, err := HasManifest(tx, id, e.Digest); err != nil {
 				return err

@@ -16,10 +16,11 @@ const (
 	EdgeConfig   EdgeKind = "config"
 	EdgeLayer    EdgeKind = "layer"    // layers, and the blobs of an artifact manifest
 	EdgeManifest EdgeKind = "manifest" // child of an index
+	EdgeForeign  EdgeKind = "foreign"  // a non-distributable layer: kept if it is here, not required
 )
 
 // Edge is a descriptor that a manifest holds and that its repository must
-// hold too. Non-distributable layers and the subject are not edges.
+// hold too, except for non-distributable layers. The subject is not an edge.
 type Edge struct {
 	Kind   EdgeKind
 	Digest Digest
@@ -40,6 +41,7 @@ type Manifest struct {
 const (
 	maxManifestDepth = 64
 	maxEdges         = 50_000
+	maxArtifactType  = 255 // bytes, as RFC 6838 bounds media types; listings repeat it
 )
 
 type descriptor struct {
@@ -90,6 +92,9 @@ func ParseManifest(contentType string, content []byte) (*Manifest, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if len(m.ArtifactType) > maxArtifactType {
+		return nil, invalid("the artifact type, or the config's media type in its place, has %d bytes; the limit is %d", len(m.ArtifactType), maxArtifactType)
 	}
 	if doc.Subject != nil {
 		e, err := doc.Subject.edge("subject", "")
@@ -167,8 +172,11 @@ func (m *Manifest) addDescriptors(field string, kind EdgeKind, list []descriptor
 		if err != nil {
 			return err
 		}
-		if isNonDistributable(d.MediaType) {
-			continue
+		switch {
+		case isNonDistributable(d.MediaType):
+			e.Kind = EdgeForeign
+		case kind == EdgeManifest && d.MediaType != "" && !slices.Contains(ManifestMediaTypes, d.MediaType):
+			e.Kind = EdgeLayer // an index may list blobs, as build caches do
 		}
 		if size, ok := seen[e.Digest]; ok {
 			if size != e.Size {

@@ -43,7 +43,9 @@ var manifests = []struct {
 	{"the same digest as configuration and layer", image, `{"schemaVersion":2,"config":` + desc(dA, 1, "") + `,"layers":[` + desc(dA, 1, "") + `,` + desc(dA, 1, "") + `]}`,
 		oci.Manifest{MediaType: image, Edges: []oci.Edge{{oci.EdgeConfig, oci.Digest(dA), 1}, {oci.EdgeLayer, oci.Digest(dA), 1}}}},
 	{"layers that are elsewhere", docker, `{"schemaVersion":2,"config":` + desc(dA, 1, "") + `,"layers":[` + desc(dB, 2, `,"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"`) + `]}`,
-		oci.Manifest{MediaType: docker, Edges: []oci.Edge{{oci.EdgeConfig, oci.Digest(dA), 1}}}},
+		oci.Manifest{MediaType: docker, Edges: []oci.Edge{{oci.EdgeConfig, oci.Digest(dA), 1}, {oci.EdgeForeign, oci.Digest(dB), 2}}}},
+	{"index of blobs, as build caches are", index, `{"schemaVersion":2,"manifests":[` + desc(dA, 1, `,"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip"`) + `]}`,
+		oci.Manifest{MediaType: index, Edges: []oci.Edge{{oci.EdgeLayer, oci.Digest(dA), 1}}}},
 	{"index", index, `{"schemaVersion":2,"artifactType":"text/i","manifests":[` + desc(dA, 1, "") + `]}`,
 		oci.Manifest{MediaType: index, ArtifactType: "text/i", Edges: []oci.Edge{{oci.EdgeManifest, oci.Digest(dA), 1}}}},
 	{"Docker list", list, `{"schemaVersion":2,"mediaType":"` + list + `","manifests":[]}`, oci.Manifest{MediaType: list}},
@@ -126,7 +128,7 @@ func FuzzParseManifest(f *testing.F) {
 		}
 		seen := map[oci.Edge]bool{}
 		for _, e := range m.Edges {
-			if !digestOfSpec.MatchString(e.Digest.String()) || e.Size < 0 || (e.Kind == oci.EdgeManifest) != oci.IsIndex(m.MediaType) {
+			if !digestOfSpec.MatchString(e.Digest.String()) || e.Size < 0 || (e.Kind == oci.EdgeManifest && !oci.IsIndex(m.MediaType)) || (e.Kind == oci.EdgeConfig && oci.IsIndex(m.MediaType)) {
 				t.Errorf("edge %+v of a %s", e, m.MediaType)
 			}
 			if seen[e] {

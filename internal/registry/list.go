@@ -50,17 +50,24 @@ func (r *Registry) Catalog(ctx context.Context, last string, n int, visible func
 	})
 }
 
-// Referrers lists up to n manifests whose subject is d, in the order of their
-// digests after last. An unknown repository or subject has none.
+// Referrers lists up to n manifests whose subject is d, fewer if their
+// annotations are large, in the order of their digests after last. An unknown repository or subject has none.
 func (r *Registry) Referrers(ctx context.Context, repository string, d oci.Digest, artifactType string, last oci.Digest, n int) (Page[Manifest], error) {
-	return page(n, func(n int) ([]Manifest, error) {
-		list, err := meta.Referrers(r.DB.Read(ctx), repository, d, artifactType, last, n)
+	var cut bool
+	p, err := page(n, func(n int) (list []Manifest, err error) {
+		list, cut, err = meta.Referrers(r.DB.Read(ctx), repository, d, artifactType, last, n, referrersBudget)
 		if err != nil {
 			return nil, fmt.Errorf("list referrers of %s@%s: %w", repository, d, err)
 		}
 		return list, nil
 	})
+	p.More = p.More || cut
+	return p, err
 }
+
+// referrersBudget bounds the annotations on a page, in bytes of JSON: clients
+// read at most 4 MiB.
+const referrersBudget = 3 << 20
 
 // page asks for one item too many to learn whether there are more.
 func page[T any](n int, list func(n int) ([]T, error)) (Page[T], error) {

@@ -75,6 +75,9 @@ type Pushed struct {
 // PutManifest stores a manifest and moves its tags in one transaction, after
 // checking that the repository holds all that it points at.
 func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
+	if err := r.space.checkManifest(int64(len(p.Content))); err != nil {
+		return Pushed{}, err
+	}
 	want := p.Digest
 	if p.Reference.Digest != "" {
 		want = p.Reference.Digest
@@ -126,6 +129,9 @@ const maxMissing = 20
 func (r *Registry) checkEdges(tx *db.Tx, id meta.RepoID, repository string, m *oci.Manifest) error {
 	var missing []string
 	for _, e := range m.Edges {
+		if e.Kind == oci.EdgeForeign {
+			continue
+		}
 		var size int64
 		var found bool
 		var err error

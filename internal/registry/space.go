@@ -30,7 +30,13 @@ func (s *space) init(store blob.Store, lowWater uint64) {
 
 // check returns an INSUFFICIENT_STORAGE error if writing need bytes would
 // leave less than the low-water mark.
-func (s *space) check(need int64) error {
+func (s *space) check(need int64) error { return s.leave(s.lowWater, need) }
+
+// checkManifest lets manifests go on for half of that, so that an image whose
+// blobs are here can be finished.
+func (s *space) checkManifest(need int64) error { return s.leave(s.lowWater/2, need) }
+
+func (s *space) leave(mark uint64, need int64) error {
 	if s.spacer == nil {
 		return nil
 	}
@@ -43,7 +49,7 @@ func (s *space) check(need int64) error {
 		}
 		s.free, s.checked = free, time.Now()
 	}
-	if s.free >= s.lowWater && s.free-s.lowWater >= uint64(need) {
+	if s.free >= mark && s.free-mark >= uint64(need) {
 		return nil
 	}
 	return oci.NewError(oci.CodeInsufficientSpace, fmt.Sprintf(

@@ -142,6 +142,12 @@ func (r *Registry) FinishUpload(ctx context.Context, repository, id string, d oc
 		_, err = r.save(ctx, w, err)
 		return err
 	}
+	if u.Version == 0 && w.Size == 0 {
+		// Perhaps the closing request once more, since its answer was lost.
+		if _, _, there, err := meta.StatBlob(r.DB.Read(ctx), repository, d); err != nil || there {
+			return err
+		}
+	}
 	return r.lost(ctx, u, r.finish(ctx, repository, w, d))
 }
 
@@ -154,6 +160,9 @@ func (r *Registry) PutBlob(ctx context.Context, repository string, d oci.Digest,
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
 		_ = r.Blobs.Abort(ctx, w.State)
+		if oci.HasCode(err, oci.CodeBlobUploadInvalid) {
+			err = oci.NewError(oci.CodeBlobUploadInvalid, fmt.Sprintf("the body ended after %d bytes: nothing was stored; send the blob again", w.received)).WithCause(err)
+		}
 		return err
 	}
 	return r.finish(ctx, repository, w, d)
@@ -190,7 +199,8 @@ type incoming struct {
 	meta.Upload
 	hasher   *oci.Hasher
 	received int64
-	began    bool // the store knew nothing of the upload before
+	began    bool     // the store knew nothing of the upload before
+	lost     blob.Key // of a blob of the same digest whose bytes are gone
 }
 
 // receive reads the body into the upload's tail or the blob store, hashing as
@@ -299,6 +309,11 @@ func (r *Registry) finish(ctx context.Context, repository string, w *incoming, d
 		if added, err = meta.AddBlob(tx, b); err != nil {
 			return err
 		}
+		if !added && w.lost != "" {
+			if added, err = meta.HealBlob(tx, b, w.lost); err != nil {
+				return err
+			}
+		}
 		return publish(tx, repository, w, d)
 	})
 	// After a failed commit the bytes stay: the row may yet turn out to be on
@@ -306,13 +321,21 @@ func (r *Registry) finish(ctx context.Context, repository string, w *incoming, d
 	if err == nil && !added && b.Key != "" {
 		_ = r.Blobs.Delete(ctx, b.Key)
 	}
+	if err == nil && added && w.lost != "" {
+		r.Log.Warn("the bytes of a blob were lost; a push brought them back", "repo", repository, "digest", d, "lost", w.lost)
+	}
 	return err
 }
 
 // publishExisting needs no new bytes where another push brought them already.
 func (r *Registry) publishExisting(ctx context.Context, repository string, w *incoming, d oci.Digest) (done bool, err error) {
-	if _, there, err := meta.BlobSize(r.DB.Read(ctx), d); err != nil || !there {
+	key, there, err := meta.KeyOf(r.DB.Read(ctx), d)
+	if err != nil || !there {
 		return false, err
+	}
+	if key != "" && !r.whole(ctx, key, w.Size) {
+		w.lost = key
+		return false, nil
 	}
 	err = r.DB.Update(ctx, func(tx *db.Tx) error {
 		_, there, err := meta.BlobSize(tx, d)
@@ -327,6 +350,18 @@ func (r *Registry) publishExisting(ctx context.Context, repository string, w *in
 		return publish(tx, repository, w, d)
 	})
 	return done && err == nil, err
+}
+
+// whole reports whether the store still has all bytes of a blob. What a disk
+// or a person lost, the next push brings back.
+func (r *Registry) whole(ctx context.Context, k blob.Key, size int64) bool {
+	f, err := r.Blobs.Open(ctx, k)
+	if err != nil {
+		return !errors.Is(err, blob.ErrNotFound) // in doubt it is there
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	return err != nil || end == size
 }
 
 func publish(tx *db.Tx, repository string, w *incoming, d oci.Digest) error {

@@ -37,6 +37,7 @@ func parts(content []byte) (blobs []descriptor, edges map[string]descriptor, err
 	add := func(kind string, list []descriptor) {
 		for _, d := range list {
 			if strings.Contains(d.MediaType, "nondistributable") || strings.Contains(d.MediaType, "foreign") {
+				edges["foreign "+d.Digest] = d // kept if it is there, not required
 				continue
 			}
 			edges[kind+" "+d.Digest] = d
