@@ -117,7 +117,10 @@ func flatten(flags *pflag.FlagSet, file, prefix string, node *yaml.Node, into ma
 			continue
 		}
 		f := flags.Lookup(name)
-		if f == nil || name == "config" || name == "help" {
+		if name == "config" {
+			return fmt.Errorf("configuration file %s, line %d: \"config\" names the file and cannot be set within it", file, key.Line)
+		}
+		if f == nil || name == "help" {
 			var known []string
 			flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 			return fmt.Errorf("configuration file %s, line %d: %q is not a setting%s", file, key.Line, name, suggestion(name, known))
