@@ -40,13 +40,16 @@ func writes(repository, digest string, layer []byte) []request {
 		{method: http.MethodDelete, path: base + "/manifests/1"},
 		{method: http.MethodDelete, path: base + "/manifests/" + digest},
 		{method: http.MethodDelete, path: "/api/v1/repositories/" + strings.ReplaceAll(repository, "/", "%2F")},
-		{method: http.MethodPost, path: "/api/v1/gc"},
+		// There is something to free: see image.
+		{method: http.MethodPost, path: "/api/v1/gc", header: map[string]string{"Content-Type": "application/json"}, body: []byte(`{"grace_seconds": 0}`)},
 	}
 }
 
-// image pushes an image for everything and writes.
+// image pushes an image for everything and writes, and a blob that nothing needs.
 func (w *worker) image(repository string) (digest string, layer, manifest []byte) {
 	w.t.Helper()
+	stray := []byte("nothing needs this")
+	w.must(request{method: http.MethodPost, path: "/v2/" + repository + "/blobs/uploads/?digest=" + digestOf(stray), body: stray}, http.StatusCreated)
 	digest, a := w.pushOne(repository, 300<<10, 0)
 	if digest == "" {
 		w.t.Fatal(a)
