@@ -29,6 +29,8 @@ var allowed = map[string][]string{
 	"internal/rest":    {"api", "internal/auth", "internal/db", "internal/gc", "internal/meta", "internal/oci", "internal/registry"},
 	"internal/edge":    {},
 
+	"internal/bake": {"internal/oci"},
+
 	"internal/remote": {"internal/oci"},
 	"internal/bench":  {"internal/oci"},
 
