@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"internal/meta":   {"internal/blob", "internal/db", "internal/events", "internal/oci"},
 
 	"internal/registry": {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
+	"internal/mirror":   {"internal/db", "internal/meta", "internal/oci", "internal/registry"},
 	"internal/gc":       {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
 
 	"internal/httpapi": {"internal/auth", "internal/meta", "internal/oci", "internal/registry"},

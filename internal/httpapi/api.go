@@ -10,6 +10,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -25,6 +26,13 @@ type Reader interface {
 	StatBlob(ctx context.Context, repository string, d oci.Digest) (int64, error)
 	GetManifest(ctx context.Context, repository string, ref oci.Reference) (registry.Manifest, error)
 	StatManifest(ctx context.Context, repository string, ref oci.Reference) (registry.Manifest, error)
+}
+
+// Staler is a Reader that may serve what is out of date.
+type Staler interface {
+	// Stale says, for a person, what a reference that was just read may have
+	// missed; it is empty for one that is as fresh as it should be.
+	Stale(ctx context.Context, repository string, ref oci.Reference) string
 }
 
 // Lister is what discovery needs.
@@ -65,6 +73,11 @@ type Config struct {
 	// Authorize returns an UNAUTHORIZED or DENIED *oci.Error unless the caller
 	// may do the action in the repository (empty for ping and list).
 	Authorize func(r *http.Request, a auth.Action, repository string) error
+	// Canonical is the name of the repository that a request is about: of the
+	// one in its path and, where containerd asks a mirror, of the registry in
+	// ?ns= that the image's name began with. It runs before Authorize. Without
+	// it names stand for themselves and nothing is mirrored.
+	Canonical func(repository, ns string) (string, error)
 	// Visible reports whether the caller may know of a repository.
 	Visible func(r *http.Request, repository string) bool
 	// Actor names the caller for history and events.
@@ -84,7 +97,17 @@ func New(c Config) *Handler {
 	if c.ManifestLimit == 0 {
 		c.ManifestLimit = defaultManifestLimit
 	}
+	if c.Canonical == nil {
+		c.Canonical = asNamed
+	}
 	return &Handler{c}
+}
+
+func asNamed(repository, ns string) (string, error) {
+	if ns != "" {
+		return "", oci.NewError(oci.CodeNameUnknown, fmt.Sprintf("this registry does not mirror %.255q", ns))
+	}
+	return repository, nil
 }
 
 // call is one request on its way through the table.
@@ -114,6 +137,9 @@ func (h *Handler) serve(c *call) error {
 	}
 	if c.repository != "" {
 		if err := oci.CheckRepository(c.repository); err != nil {
+			return err
+		}
+		if c.repository, err = h.Canonical(c.repository, c.URL.Query().Get("ns")); err != nil {
 			return err
 		}
 	}

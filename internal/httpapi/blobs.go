@@ -33,6 +33,12 @@ func (h *Handler) getBlob(c *call) error {
 	if err := applyRange(c, b.Size); err != nil {
 		return err
 	}
+	if b.Whole != nil && c.Request.Header.Get("Range") != "" {
+		// Of a part nobody could tell that the whole turned out to be false.
+		if err := b.Whole(c.Context()); err != nil {
+			return err
+		}
+	}
 	if b.Content != nil && !conditional(c.Request) {
 		c.Header().Set("Accept-Ranges", "bytes")
 		c.Header().Set("Content-Length", strconv.FormatInt(b.Size, 10))

@@ -34,6 +34,7 @@ func (h *Handler) getManifest(c *call) error {
 		return err
 	}
 	setManifestHeaders(c, m)
+	h.setWarning(c, ref)
 	_, err = c.Write(m.Content)
 	return ignoreClient(err)
 }
@@ -48,8 +49,20 @@ func (h *Handler) headManifest(c *call) error {
 		return err
 	}
 	setManifestHeaders(c, m)
+	h.setWarning(c, ref)
 	c.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// setWarning tells of stale content, as RFC 7234, 5.5.1, has it.
+func (h *Handler) setWarning(c *call, ref oci.Reference) {
+	s, ok := h.Reader.(Staler)
+	if !ok || ref.Tag == "" {
+		return
+	}
+	if text := s.Stale(c.Context(), c.repository, ref); text != "" {
+		c.Header().Set("Warning", "110 slipway "+strconv.Quote(text))
+	}
 }
 
 func setManifestHeaders(c *call, m registry.Manifest) {

@@ -34,6 +34,7 @@ const (
 	CodeManifestTooLarge  Code = "MANIFEST_TOO_LARGE"
 	CodeInsufficientSpace Code = "INSUFFICIENT_STORAGE"
 	CodeUnavailable       Code = "UNAVAILABLE"
+	CodeBadUpstream       Code = "UPSTREAM_INVALID" // a mirrored registry answered what cannot be true
 	CodeUnknown           Code = "UNKNOWN"
 )
 
@@ -60,6 +61,7 @@ var statusOf = map[Code]int{
 	CodeManifestTooLarge:    http.StatusRequestEntityTooLarge,
 	CodeInsufficientSpace:   http.StatusInsufficientStorage,
 	CodeUnavailable:         http.StatusServiceUnavailable,
+	CodeBadUpstream:         http.StatusBadGateway,
 	CodeUnknown:             http.StatusInternalServerError,
 }
 

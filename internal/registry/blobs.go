@@ -18,6 +18,10 @@ type Blob struct {
 	Digest  oci.Digest
 	Size    int64
 	Content []byte // all of it, where it is in memory; not to be changed
+	// Whole is set while the bytes are still arriving: it waits until they all
+	// have and are verified, or fails. Before that, reads may block, and the
+	// last byte is held back; a part of the content may be false.
+	Whole func(context.Context) error
 	io.ReadSeekCloser
 }
 
@@ -40,11 +44,11 @@ func (r *Registry) OpenBlob(ctx context.Context, repository string, d oci.Digest
 			return nil, r.blobUnknown(ctx, repository, d)
 		}
 		if b.Key == "" {
-			return &Blob{d, b.Size, b.Content, inMemory{bytes.NewReader(b.Content)}}, nil
+			return &Blob{Digest: d, Size: b.Size, Content: b.Content, ReadSeekCloser: inMemory{bytes.NewReader(b.Content)}}, nil
 		}
 		f, err := r.Blobs.Open(ctx, b.Key)
 		if err == nil {
-			return &Blob{d, b.Size, nil, f}, nil
+			return &Blob{Digest: d, Size: b.Size, ReadSeekCloser: f}, nil
 		}
 		// Between the row and the file the blob may have been collected and
 		// pushed again: look once more.

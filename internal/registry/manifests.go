@@ -64,6 +64,11 @@ type Push struct {
 	Content   []byte
 	Change    meta.Change
 	Guards    []meta.Guard
+	// Sparse allows more content to be missing than Config.Sparse does.
+	Sparse Sparse
+	// Record, if set, runs last in the push's transaction: what the caller
+	// has to remember becomes true together with the push.
+	Record func(*db.Tx, Pushed) error
 }
 
 // Pushed is what a push of a manifest came to.
@@ -104,7 +109,7 @@ func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
 		if err != nil {
 			return err
 		}
-		if err := r.checkEdges(tx, id, p.Repository, m); err != nil {
+		if err := checkEdges(tx, id, p.Repository, m, max(r.Sparse, p.Sparse)); err != nil {
 			return err
 		}
 		if err := meta.PutManifest(tx, id, m, digest, p.Content); err != nil {
@@ -118,6 +123,9 @@ func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
 				return err
 			}
 		}
+		if p.Record != nil {
+			return p.Record(tx, Pushed{digest, m.Subject})
+		}
 		return nil
 	})
 	return Pushed{digest, m.Subject}, err
@@ -126,7 +134,7 @@ func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
 // maxMissing bounds the list of missing content in an error.
 const maxMissing = 20
 
-func (r *Registry) checkEdges(tx *db.Tx, id meta.RepoID, repository string, m *oci.Manifest) error {
+func checkEdges(tx *db.Tx, id meta.RepoID, repository string, m *oci.Manifest, sparse Sparse) error {
 	var missing []string
 	for _, e := range m.Edges {
 		if e.Kind == oci.EdgeForeign {
@@ -144,7 +152,7 @@ func (r *Registry) checkEdges(tx *db.Tx, id meta.RepoID, repository string, m *o
 			return err
 		}
 		if !found {
-			if r.Sparse != SparseAll && (r.Sparse != SparseIndexes || e.Kind != oci.EdgeManifest) {
+			if sparse != SparseAll && (sparse != SparseIndexes || e.Kind != oci.EdgeManifest) {
 				missing = append(missing, e.Digest.String())
 			}
 			continue
