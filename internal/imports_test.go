@@ -32,6 +32,14 @@ var allowed = map[string][]string{
 
 	"internal/bake": {"internal/oci"},
 
+	"internal/report": {},
+	"internal/attest": {"internal/oci"},
+	"internal/mask":   {},
+
+	"internal/pipeline":       {"internal/attest", "internal/bake", "internal/db", "internal/events", "internal/mask", "internal/oci", "internal/report", "internal/tree"},
+	"internal/pipeline/local": {"internal/db", "internal/meta", "internal/mirror", "internal/oci", "internal/pipeline", "internal/registry"},
+	"internal/buildkit":       {"internal/bake", "internal/oci", "internal/pipeline", "internal/tree"},
+
 	"internal/remote": {"internal/oci"},
 	"internal/bench":  {"internal/oci"},
 

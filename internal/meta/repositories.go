@@ -34,11 +34,12 @@ func SetDeleteUntagged(tx *db.Tx, id RepoID, on bool) error {
 	return err
 }
 
-// Catalog lists up to n names of repositories that hold a manifest, in byte
+// Catalog lists up to n names of repositories that hold a manifest, except the
+// server's own ones, whose names begin with an underscore, in byte
 // order after last.
 func Catalog(tx *db.Tx, last string, n int) (names []string, err error) {
 	err = tx.Each(`SELECT name FROM repositories r
-		WHERE name > ? AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
+		WHERE name > ? AND substr(name, 1, 1) <> '_' AND EXISTS (SELECT 1 FROM manifests m WHERE m.repository_id = r.id)
 		ORDER BY name LIMIT ?`, []any{last, n}, func(scan func(...any) error) error {
 		var s string
 		defer func() { names = append(names, s) }()
