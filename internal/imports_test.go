@@ -43,6 +43,9 @@ var allowed = map[string][]string{
 	"internal/remote": {"internal/oci"},
 	"internal/bench":  {"internal/oci"},
 
+	"internal/buildkit/shim":   {},
+	"internal/buildkit/daemon": {"internal/buildkit/shim"},
+
 	// For tests only: no package above may name them.
 	"internal/blob/blobtest":         {"internal/blob", "internal/oci"},
 	"internal/registry/registrytest": {"internal/blob", "internal/db", "internal/meta", "internal/oci", "internal/registry"},
