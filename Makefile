@@ -18,8 +18,9 @@ export VERSION
 help: ## list these tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build bin/slipway, a static program
+build: ## build bin/slipway, a static program, and the two that it needs to build images
 	$(GOBUILD) -o bin/slipway ./cmd/slipway
+	hack/buildkitd.sh bin
 
 demo: build ## start a registry, push, list, delete, pull; then keep serving
 	hack/demo.sh
