@@ -125,16 +125,28 @@ func flatten(flags *pflag.FlagSet, file, prefix string, node *yaml.Node, into ma
 			flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 			return fmt.Errorf("configuration file %s, line %d: %q is not a setting%s", file, key.Line, name, suggestion(name, known))
 		}
-		if value.Kind != yaml.ScalarNode {
+		_, listed := f.Value.(acceptsList)
+		if listed = listed && value.Kind == yaml.SequenceNode; value.Kind != yaml.ScalarNode && !listed {
 			return fmt.Errorf("configuration file %s, line %d: %s needs one value", file, value.Line, name)
 		}
 		if _, twice := into[name]; twice {
 			return fmt.Errorf("configuration file %s, line %d: %s is set twice", file, key.Line, name)
 		}
 		into[name] = value.Value
+		if listed {
+			text, err := yaml.Marshal(value)
+			if err != nil {
+				return fmt.Errorf("configuration file %s, line %d: %w", file, value.Line, err)
+			}
+			into[name] = string(text)
+		}
 	}
 	return nil
 }
+
+// acceptsList is a flag that the file may give as a list, which it is then set
+// to in YAML.
+type acceptsList interface{ AcceptsList() }
 
 // suggestion names the known word that is nearest to a mistyped one.
 func suggestion(word string, known []string) string {

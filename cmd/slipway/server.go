@@ -56,6 +56,9 @@ func (s *server) Open(ctx context.Context) (err error) {
 		return err
 	}
 	s.metrics.watch(s.store)
+	if s.store.mirror, err = s.settings.mirror.open(s.settings.store.data, s.store.registry, s.settings.manifestLimit, s.log); err != nil {
+		return err
+	}
 	if s.listener, err = net.Listen("tcp", s.settings.listen); err != nil {
 		return fmt.Errorf("listen on %s: %w; is another server running there?", s.settings.listen, err)
 	}
@@ -93,13 +96,13 @@ func listenControl(data string) (net.Listener, error) {
 
 // handler is everything that the port serves, for callers of a level.
 func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request) auth.Anonymous, actor string) http.Handler {
-	authorize := func(r *http.Request, a auth.Action, repository string) error {
+	authorize := guardMirror(s.store.mirror, func(r *http.Request, a auth.Action, repository string) error {
 		return level(r).Authorize(a, repository)
-	}
+	})
 	named := func(*http.Request) string { return actor }
 	mux := http.NewServeMux()
 	v2 := httpapi.New(httpapi.Config{
-		Reader: s.store.registry, Lister: s.store.registry, Writer: s.store.registry, Log: s.log,
+		Reader: s.store.mirror, Lister: s.store.mirror, Writer: s.store.mirror, Log: s.log, Canonical: s.store.mirror.Canonical,
 		Authorize: authorize, Actor: named,
 		Visible:       func(r *http.Request, repository string) bool { return authorize(r, auth.Pull, repository) == nil },
 		ManifestLimit: int64(s.settings.manifestLimit),
@@ -154,6 +157,7 @@ func (s *server) Run(ctx context.Context) error {
 	if s.settings.gcInterval > 0 {
 		running.Go(func() { s.store.collector.Loop(background, s.settings.gcInterval) })
 	}
+	running.Go(func() { s.store.mirror.Run(background) })
 	defer func() { stop(); running.Wait() }()
 
 	failed := make(chan error, len(s.http))

@@ -16,6 +16,7 @@ import (
 	"slipway/internal/db"
 	"slipway/internal/gc"
 	"slipway/internal/meta"
+	"slipway/internal/mirror"
 	"slipway/internal/registry"
 )
 
@@ -34,6 +35,7 @@ type store struct {
 	db        *db.DB
 	blobs     *blob.FS
 	registry  *registry.Registry
+	mirror    *mirror.Mirror // nil where nothing is served
 	collector *gc.Collector
 }
 
@@ -125,6 +127,9 @@ func reserveOf(blobs blob.Spacer, set byteSize) (uint64, error) {
 }
 
 func (st *store) close(ctx context.Context) (err error) {
+	if st.mirror != nil {
+		st.mirror.Close()
+	}
 	if st.registry != nil {
 		st.registry.Close(ctx)
 	}

@@ -45,8 +45,13 @@ func (h *Handler) getBlob(c *call) error {
 		_, err := c.Write(b.Content)
 		return ignoreClient(err)
 	}
+	w := c.ResponseWriter
+	if b.Whole != nil {
+		// Written as it arrives, so that the client is given its time from then.
+		w = struct{ http.ResponseWriter }{w}
+	}
 	// Ranges, conditions and, for files, sendfile.
-	http.ServeContent(c.ResponseWriter, c.Request, "", time.Time{}, b.ReadSeekCloser)
+	http.ServeContent(w, c.Request, "", time.Time{}, b.ReadSeekCloser)
 	return nil
 }
 
