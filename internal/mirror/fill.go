@@ -104,11 +104,12 @@ func (f *fill) leave() {
 	}
 }
 
-// follow returns a reader, or false if the fill is over.
+// follow returns a reader, or false if the fill is over, or has no byte to hold
+// back.
 func (f *fill) follow(ctx context.Context) (*registry.Blob, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.done || f.spool == nil || f.size < 0 {
+	if f.done || f.spool == nil || f.size <= 0 {
 		return nil, false
 	}
 	f.users++

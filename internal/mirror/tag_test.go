@@ -110,6 +110,36 @@ func TestStaleTagIsServed(t *testing.T) {
 	}
 }
 
+// TestUpstreamThatIsDownIsSpared: one tag's failure spares the upstream
+// questions about others that are here, not about what is missing.
+func TestUpstreamThatIsDownIsSpared(t *testing.T) {
+	u := newUpstream(t)
+	u.PutImage("library/debian", "bookworm", []byte("1"))
+	u.PutImage("library/debian", "trixie", []byte("1"))
+	image := registrytest.Image(config, []byte("1"))
+	l := newLocal(t, mirrorOf(u))
+	const trixie = "docker.io/library/debian/manifests/trixie"
+	l.want(debian, image)
+	l.want(trixie, image)
+	l.clock.Advance(2 * time.Hour)
+	u.misbehave(fail(500))
+	u.requests()
+	l.want(debian, image)
+	l.want(trixie, image)
+	if asked := u.requests(); len(asked) != 1 {
+		t.Errorf("asked %v", asked)
+	}
+	l.refused("docker.io/library/debian/manifests/sid", http.StatusServiceUnavailable)
+	if asked := u.requests(); len(asked) != 1 {
+		t.Errorf("for what is missing: asked %v", asked)
+	}
+	u.misbehave(nil)
+	l.clock.Advance(time.Minute)
+	if resp := l.want(trixie, image); resp.Header.Get("Warning") != "" {
+		t.Errorf("still stale: %s", resp.Header.Get("Warning"))
+	}
+}
+
 // TestRetryAfter: an upstream that has had enough is left alone, also by those
 // who ask for what is not here.
 func TestRetryAfter(t *testing.T) {
