@@ -162,6 +162,10 @@ func TestRetryAfter(t *testing.T) {
 	l.want(debian, registrytest.Image(config, []byte("1")))
 }
 
+func pushOf(repository, tag string, content []byte) registry.Push {
+	return registry.Push{Repository: repository, Reference: oci.Reference{Tag: tag}, Content: content, Change: registrytest.Change}
+}
+
 // TestImportBelongsToAPerson: what was pushed under an upstream's name stays,
 // whatever the upstream says, until it is deleted.
 func TestImportBelongsToAPerson(t *testing.T) {
@@ -173,7 +177,7 @@ func TestImportBelongsToAPerson(t *testing.T) {
 		t.Helper()
 		l.store.PutBlob("docker.io/library/debian", config)
 		l.store.PutBlob("docker.io/library/debian", []byte("ours"))
-		if _, err := l.PutManifest(ctx, registry.Push{Repository: name, Reference: oci.Reference{Tag: "bookworm"}, Content: ours, Change: registrytest.Change}); err != nil {
+		if _, err := l.PutManifest(ctx, pushOf(name, "bookworm", ours)); err != nil {
 			t.Fatal(err)
 		}
 	}
