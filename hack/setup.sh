@@ -8,7 +8,8 @@ set -euo pipefail
 
 if [ "${1-}" = tests ]; then
   set -- gcc:gcc /usr/include/stdio.h:libc6-dev dockerd:docker.io docker:docker.io podman:podman buildah:buildah \
-    skopeo:skopeo docker-registry:docker-registry iptables:iptables unshare:util-linux systemd-analyze:systemd
+    skopeo:skopeo docker-registry:docker-registry iptables:iptables busybox:busybox-static runc:runc \
+    /usr/lib/cni/ptp:containernetworking-plugins unshare:util-linux systemd-analyze:systemd
 fi
 
 PATH=$PATH:/usr/sbin:/sbin # where Debian keeps dockerd and iptables

@@ -72,8 +72,7 @@ func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 	if err := cfg.measure(); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(cfg.Root))
-	d := &Daemon{cfg: cfg, id: hex.EncodeToString(sum[:4]), changed: make(chan struct{})}
+	d := &Daemon{cfg: cfg, id: id(cfg.Root), changed: make(chan struct{})}
 	d.socket = filepath.Join(cfg.Root, "buildkitd.sock")
 	if len(d.socket) > 100 { // an address of a Unix socket has 108 bytes
 		dir := "/run/slipway-" + d.id
@@ -102,6 +101,12 @@ func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 	}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	return d, nil
+}
+
+// id is short, since the name of an interface has 15 bytes.
+func id(root string) string {
+	sum := sha256.Sum256([]byte(root))
+	return hex.EncodeToString(sum[:4])
 }
 
 // Address is where buildkitd listens once it runs, such as
@@ -357,12 +362,6 @@ func (d *Daemon) write() error {
 		if err := bundleCAs(settings.CAFile, c.CAFiles); err != nil {
 			return err
 		}
-	}
-	if !d.group.has("memory") {
-		settings.Memory = c.Memory
-	}
-	if !d.group.has("pids") {
-		settings.Processes = c.Processes
 	}
 	raw, err := json.Marshal(settings)
 	if err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type process struct {
 	done  chan struct{} // closed when it has ended
 	err   error         // why, once done is closed
 	relay *relay
+	logs  *logWriter
 
 	answers  bool // guarded by the Daemon's mutex, as is answered
 	answered bool
@@ -50,8 +52,8 @@ func (d *Daemon) launch() (_ *process, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, feed.Close()) }() // its end is what tells init to start
-	p := &process{done: make(chan struct{}), ended: make(chan struct{})}
 	logs := &logWriter{log: d.cfg.Log}
+	p := &process{logs: logs, done: make(chan struct{}), ended: make(chan struct{})}
 	p.cmd = exec.Command(d.cfg.Shim, "init")
 	p.cmd.Env = []string{"PATH=" + searchPath()}
 	p.cmd.Stdout, p.cmd.Stderr = logs, logs
@@ -61,7 +63,7 @@ func (d *Daemon) launch() (_ *process, err error) {
 		Pdeathsig:  syscall.SIGKILL,
 		Setpgid:    true, // Ctrl-C on the terminal is for slipway, which then ends this in order
 	}
-	err = p.start(logs)
+	err = p.start()
 	err = errors.Join(err, config.Close())
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", d.cfg.Shim, err)
@@ -89,7 +91,7 @@ func (d *Daemon) ready(p *process, feed io.Writer) error {
 			return err
 		}
 		var err error
-		if p.relay, err = startRelay(pid, d.net.inside, d.cfg.Log); err != nil {
+		if p.relay, err = startRelay(pid, d.net.inside, hostServers, d.cfg.Log); err != nil {
 			return err
 		}
 	}
@@ -123,7 +125,7 @@ func (d *Daemon) environ() []string {
 
 // start runs the command from a thread that lives as long as the process does:
 // the parent's death, of which the kernel tells the child, is that of a thread.
-func (p *process) start(logs *logWriter) error {
+func (p *process) start() error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this function
@@ -132,20 +134,15 @@ func (p *process) start(logs *logWriter) error {
 		if err != nil {
 			return
 		}
-		p.err = p.cmd.Wait()
-		if said := logs.last(); said != "" {
-			p.err = fmt.Errorf("%w; it said: %s", cmpErr(p.err), said)
+		if p.err = p.cmd.Wait(); p.err == nil {
+			p.err = errors.New("it ended")
+		}
+		if said := p.logs.last(); said != "" {
+			p.err = fmt.Errorf("%w; it said: %s", p.err, said)
 		}
 		close(p.done)
 	}()
 	return <-started
-}
-
-func cmpErr(err error) error {
-	if err == nil {
-		return errors.New("it ended")
-	}
-	return err
 }
 
 // wait returns when the process has ended and nothing of its namespaces is left.
@@ -162,6 +159,7 @@ func (p *process) wait() error {
 func (p *process) terminate() {
 	p.once.Do(func() {
 		close(p.ended)
+		p.logs.hush()
 		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 		go func() {
 			select {
@@ -190,6 +188,7 @@ type logWriter struct {
 	mu     sync.Mutex
 	rest   []byte
 	errors []string
+	quiet  bool // the end was asked for, which buildkitd reports as an error
 }
 
 func (w *logWriter) Write(b []byte) (int, error) {
@@ -214,7 +213,7 @@ func (w *logWriter) line(line string) {
 	if json.Unmarshal([]byte(line), &fields) != nil {
 		if line = strings.TrimSpace(line); line != "" {
 			w.failure(line)
-			w.log.Warn("buildkitd", "said", line)
+			w.warn("said", line)
 		}
 		return
 	}
@@ -228,12 +227,27 @@ func (w *logWriter) line(line string) {
 	switch level {
 	case "error", "fatal", "panic":
 		w.failure(said)
-		w.log.Warn("buildkitd", attrs...)
+		w.warn(attrs...)
 	case "warning":
-		w.log.Warn("buildkitd", attrs...)
+		w.warn(attrs...)
 	default:
 		w.log.Debug("buildkitd", attrs...)
 	}
+}
+
+func (w *logWriter) warn(attrs ...any) {
+	level := slog.LevelWarn
+	if w.quiet {
+		level = slog.LevelDebug
+	}
+	w.log.Log(context.Background(), level, "buildkitd", attrs...)
+}
+
+// hush lowers what comes from now on.
+func (w *logWriter) hush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quiet = true
 }
 
 func (w *logWriter) failure(said string) {

@@ -22,6 +22,7 @@ import (
 // It looks at no query: bytes go there and come back.
 type relay struct {
 	log  *slog.Logger
+	from func() []netip.AddrPort // the servers to ask
 	udp  *net.UDPConn
 	tcp  *net.TCPListener
 	busy chan struct{} // one entry per query under way
@@ -51,6 +52,18 @@ func parseNameservers(conf []byte) []netip.Addr {
 				servers = append(servers, addr)
 			}
 		}
+	}
+	return servers
+}
+
+// hostServers are the addresses of this machine's name servers.
+func hostServers() []netip.AddrPort {
+	var servers []netip.AddrPort
+	for _, addr := range nameservers() {
+		servers = append(servers, netip.AddrPortFrom(addr, 53))
+	}
+	if len(servers) == 0 { // resolv.conf(5)
+		servers = append(servers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53))
 	}
 	return servers
 }
@@ -87,8 +100,8 @@ func relayConf(raw []byte, inside netip.Addr) (conf []byte, local bool) {
 }
 
 // startRelay listens in the network namespace of a process.
-func startRelay(pid int, addr netip.Addr, log *slog.Logger) (*relay, error) {
-	r := &relay{log: log, busy: make(chan struct{}, queryLimit)}
+func startRelay(pid int, addr netip.Addr, from func() []netip.AddrPort, log *slog.Logger) (*relay, error) {
+	r := &relay{log: log, from: from, busy: make(chan struct{}, queryLimit)}
 	at := netip.AddrPortFrom(addr, 53)
 	failed := make(chan error)
 	go func() {
@@ -146,7 +159,7 @@ func (r *relay) serveUDP() {
 		}
 		r.work.Go(func() {
 			defer func() { <-r.busy }()
-			answer, err := ask(query)
+			answer, err := r.ask(query)
 			if err == nil {
 				_, err = r.udp.WriteToUDPAddrPort(answer, from)
 			}
@@ -157,10 +170,9 @@ func (r *relay) serveUDP() {
 	}
 }
 
-// ask asks this machine's name servers, one after the other.
-func ask(query []byte) (answer []byte, err error) {
-	err = errors.New("this machine has no name server")
-	for _, server := range nameservers() {
+// ask asks the servers, one after the other.
+func (r *relay) ask(query []byte) (answer []byte, err error) {
+	for _, server := range r.from() {
 		if answer, err = askOne(server, query); err == nil {
 			return answer, nil
 		}
@@ -168,8 +180,8 @@ func ask(query []byte) (answer []byte, err error) {
 	return nil, err
 }
 
-func askOne(server netip.Addr, query []byte) ([]byte, error) {
-	conn, err := net.DialTimeout("udp", netip.AddrPortFrom(server, 53).String(), queryTimeout)
+func askOne(server netip.AddrPort, query []byte) ([]byte, error) {
+	conn, err := net.DialTimeout("udp", server.String(), queryTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +216,7 @@ func (r *relay) serveTCP() {
 		r.work.Go(func() {
 			defer func() { <-r.busy }()
 			defer func() { _ = conn.Close() }()
-			if err := splice(conn); err != nil {
+			if err := r.splice(conn); err != nil {
 				r.log.Debug("relaying a name query of a build", "err", err)
 			}
 		})
@@ -212,16 +224,15 @@ func (r *relay) serveTCP() {
 }
 
 // splice joins a connection to the first name server that accepts one.
-func splice(client net.Conn) error {
+func (r *relay) splice(client net.Conn) error {
 	var server net.Conn
-	err := errors.New("this machine has no name server")
-	for _, addr := range nameservers() {
-		server, err = net.DialTimeout("tcp", netip.AddrPortFrom(addr, 53).String(), queryTimeout)
-		if err == nil {
+	var err error
+	for _, addr := range r.from() {
+		if server, err = net.DialTimeout("tcp", addr.String(), queryTimeout); err == nil {
 			break
 		}
 	}
-	if err != nil {
+	if server == nil {
 		return err
 	}
 	defer func() { _ = server.Close() }()

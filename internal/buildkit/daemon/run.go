@@ -7,3 +7,7 @@ type Run = shim.Run
 
 // Marker is the entry of NO_PROXY that says for which run a RUN step works.
 func Marker(token string) string { return shim.Marker(token) }
+
+// PodService is the entry of a container's environment, beside the marker, that
+// makes it a service of its run's pod. The container does not see it.
+const PodService = shim.EnvPod + "=" + shim.PodService

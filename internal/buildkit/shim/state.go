@@ -1,8 +1,12 @@
 package shim
 
-// Environment variable that names the folder of a daemon's settings for the
+// EnvFolder is the variable that names the folder of a daemon's settings for the
 // runtime. buildkitd hands its environment on to the runtime.
 const EnvFolder = "SLIPWAY_RUNTIME"
+
+// EnvPod is a variable of a container with the value PodService if it is a service
+// of its run's pod. The container does not see it.
+const EnvPod, PodService = "SLIPWAY_POD", "service"
 
 // Files in that folder.
 const (
@@ -12,11 +16,9 @@ const (
 
 // Settings is what the runtime has to know about the daemon that calls it.
 type Settings struct {
-	Runtime   string `json:"runtime"`             // absolute path of runc
-	CAFile    string `json:"caFile,omitempty"`    // certificates for RUN steps, if any were configured
-	Cgroup    string `json:"cgroup,omitempty"`    // containers belong below this control group
-	Memory    int64  `json:"memory,omitempty"`    // bytes, where there is no common control group
-	Processes int64  `json:"processes,omitempty"` // likewise
+	Runtime string `json:"runtime"`          // absolute path of runc
+	CAFile  string `json:"caFile,omitempty"` // certificates for RUN steps, if any were configured
+	Cgroup  string `json:"cgroup,omitempty"` // containers belong below this control group
 }
 
 // Init is what `slipway-runc init` reads from file descriptor 3, as JSON, once
