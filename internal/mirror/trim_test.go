@@ -13,6 +13,7 @@ import (
 	"slipway/internal/meta"
 	"slipway/internal/mirror"
 	"slipway/internal/oci"
+	"slipway/internal/registry"
 	"slipway/internal/registry/registrytest"
 )
 
@@ -114,6 +115,18 @@ func TestTrimSpares(t *testing.T) {
 			if _, err := l.PutManifest(ctx, pushOf(library, "mine", registrytest.Image(config, layer))); err != nil {
 				l.t.Fatal(err)
 			}
+		}, true, true},
+		"a person's index that it was fetched for": {func(l *local, layer []byte) {
+			image := registrytest.Image(config, layer)
+			if err := l.DeleteManifest(ctx, library, oci.Digest(digestOf(image)), registrytest.Change); err != nil {
+				l.t.Fatal(err)
+			}
+			p := pushOf(library, "all", registrytest.Index(image))
+			p.Sparse = registry.SparseIndexes
+			if _, err := l.PutManifest(ctx, p); err != nil {
+				l.t.Fatal(err)
+			}
+			l.want(library+"/manifests/"+digestOf(image), image)
 		}, true, true},
 		"a person's index above it": {func(l *local, layer []byte) {
 			if _, err := l.PutManifest(ctx, pushOf(library, "all", registrytest.Index(registrytest.Image(config, layer)))); err != nil {
