@@ -43,11 +43,12 @@ type Daemon struct {
 }
 
 const (
-	lockWait   = 15 * time.Second // a killed predecessor is gone much sooner
-	stopWait   = 20 * time.Second // SIGTERM to SIGKILL
-	firstDelay = 100 * time.Millisecond
-	lastDelay  = 30 * time.Second
-	tries      = 3 // failed starts after which Client gives up
+	lockWait    = 15 * time.Second // a killed predecessor is gone much sooner
+	stopWait    = 5 * time.Second  // SIGTERM to SIGKILL: buildkitd waits for what still builds
+	recycleWait = time.Second      // the same where it is known that something hangs
+	firstDelay  = 100 * time.Millisecond
+	lastDelay   = 30 * time.Second
+	tries       = 3 // failed starts after which Client gives up
 )
 
 // Start claims cfg.Root and removes what a killed predecessor left. It does not
@@ -129,31 +130,60 @@ func (d *Daemon) Client(ctx context.Context) (*client.Client, error) {
 	before := d.failures
 	for {
 		changed := d.changed
+		answers := d.current != nil && d.current.answers
+		failed := d.failures >= before+tries
+		err := d.failed
+		d.mu.Unlock()
 		switch {
 		case d.ctx.Err() != nil:
-			d.mu.Unlock()
 			return nil, errors.New("buildkitd: it was closed")
-		case d.current != nil && d.current.answers:
-			d.mu.Unlock()
-			c, err := client.New(ctx, d.Address())
-			if err != nil {
-				return nil, fmt.Errorf("buildkitd: %w", err)
+		case answers:
+			c, err := d.connect(ctx)
+			if err == nil {
+				return c, nil
 			}
-			return c, nil
-		case d.failures >= before+tries:
-			err := d.failed
-			d.mu.Unlock()
+			if ctx.Err() == nil { // it has just ended, which will be noticed
+				select {
+				case <-changed:
+				case <-time.After(20 * time.Millisecond):
+				case <-ctx.Done():
+				}
+				break
+			}
+			return nil, fmt.Errorf("buildkitd: %w", err)
+		case failed:
 			return nil, fmt.Errorf("buildkitd does not start: %w", err)
 		}
-		d.mu.Unlock()
-		select {
-		case <-changed:
-		case <-d.ctx.Done():
-		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for buildkitd: %w", context.Cause(ctx))
+		if !answers {
+			select {
+			case <-changed:
+			case <-d.ctx.Done():
+			case <-ctx.Done():
+				return nil, fmt.Errorf("waiting for buildkitd: %w", context.Cause(ctx))
+			}
 		}
 		d.mu.Lock()
 	}
+}
+
+// connect returns a connection over which buildkitd has answered: that it has a
+// worker.
+func (d *Daemon) connect(ctx context.Context) (*client.Client, error) {
+	if _, err := os.Stat(d.socket); err != nil {
+		return nil, err
+	}
+	c, err := client.New(ctx, d.Address())
+	if err != nil {
+		return nil, err
+	}
+	workers, err := c.ListWorkers(ctx)
+	if err == nil && len(workers) == 0 {
+		err = errors.New("it has no worker")
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
 }
 
 // Recycle ends buildkitd, with everything that still runs in it, and starts it
@@ -172,12 +202,12 @@ func (d *Daemon) recycleIfIdle() {
 		d.recycle = false
 		if d.current != nil {
 			d.current.answers = false // whoever asks for a client waits for the next
-			d.current.terminate()
+			d.current.terminate(recycleWait)
 		}
 	}
 }
 
-// Close ends buildkitd: SIGTERM, then SIGKILL after 20 seconds. When it returns,
+// Close ends buildkitd: SIGTERM, then SIGKILL after 5 seconds. When it returns,
 // nothing of it is left but the state below Root.
 func (d *Daemon) Close() error {
 	d.mu.Lock()
@@ -207,7 +237,7 @@ func (d *Daemon) supervise() {
 		if err == nil {
 			d.note(func() { d.current = p })
 			go d.await(p)
-			stopping := context.AfterFunc(d.ctx, p.terminate)
+			stopping := context.AfterFunc(d.ctx, func() { p.terminate(stopWait) })
 			err = p.wait()
 			stopping()
 		}
@@ -247,9 +277,10 @@ func (d *Daemon) supervise() {
 func (d *Daemon) await(p *process) {
 	for {
 		ctx, cancel := context.WithTimeout(d.ctx, time.Second)
-		err := d.ask(ctx)
+		c, err := d.connect(ctx)
 		cancel()
 		if err == nil {
+			_ = c.Close()
 			d.note(func() { p.answers, p.answered = !p.asked(), true })
 			return
 		}
@@ -261,23 +292,6 @@ func (d *Daemon) await(p *process) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// ask fails unless buildkitd has a worker.
-func (d *Daemon) ask(ctx context.Context) (err error) {
-	if _, err := os.Stat(d.socket); err != nil {
-		return err
-	}
-	c, err := client.New(ctx, d.Address())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	workers, err := c.ListWorkers(ctx)
-	if err == nil && len(workers) == 0 {
-		err = errors.New("buildkitd has no worker")
-	}
-	return err
 }
 
 // note changes the state that Client waits for.

@@ -89,7 +89,7 @@ func TestBuildsAreApart(t *testing.T) {
 		return err
 	})
 	until(t, "the first build serves", func() bool { return out.query("/announce") != "" })
-	img, err := build(deadline(t), t, c, fmt.Sprintf("RUN /bin/busybox wget -T 3 -q -O - http://%s:8080/ && echo reached; echo tried\n", out.query("/announce")), nil)
+	img, err := build(deadline(t), t, c, fmt.Sprintf("RUN /bin/busybox nc -w 3 %s 8080 </dev/null && echo reached; echo tried\n", out.query("/announce")), nil)
 	out.allow("/tried", "")
 	if err != nil || !strings.Contains(img.log, "tried") || strings.Contains(img.log, "reached") {
 		t.Errorf("one build reached another: %v\n%s", err, img.log)
@@ -133,7 +133,7 @@ func TestPod(t *testing.T) {
 			if img, err := build(ctx, t, c, fmt.Sprintf(step, "two"), nil); err == nil {
 				t.Errorf("a step of no run reached the service:\n%s", img.log)
 			}
-			img, err = build(ctx, t, c, "RUN ! /bin/busybox wget -T 3 -q -O - http://127.0.0.1:8080/; echo alone\n", nil)
+			img, err = build(ctx, t, c, "RUN /bin/busybox nc -w 3 127.0.0.1 8080 </dev/null || echo alone\n", nil)
 			if err != nil || !strings.Contains(img.log, "alone") {
 				t.Errorf("a step of no run: %v\n%s", err, img.log)
 			}

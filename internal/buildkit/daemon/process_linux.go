@@ -154,9 +154,9 @@ func (p *process) wait() error {
 	return p.err
 }
 
-// terminate asks the process to end, and makes it end if it does not. It returns
-// at once.
-func (p *process) terminate() {
+// terminate asks the process to end, and makes it end if it does not within
+// patience. It returns at once.
+func (p *process) terminate(patience time.Duration) {
 	p.once.Do(func() {
 		close(p.ended)
 		p.logs.hush()
@@ -164,7 +164,7 @@ func (p *process) terminate() {
 		go func() {
 			select {
 			case <-p.done:
-			case <-time.After(stopWait):
+			case <-time.After(patience):
 				_ = p.cmd.Process.Kill()
 			}
 		}()
