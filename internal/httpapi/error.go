@@ -38,6 +38,9 @@ func (h *Handler) writeError(c *call, err error) {
 	if status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage {
 		c.Header().Set("Retry-After", "10")
 	}
+	if wait, ok := e.Detail.(map[string]int64); ok && status == http.StatusTooManyRequests {
+		c.Header().Set("Retry-After", strconv.FormatInt(wait["retryAfter"], 10))
+	}
 	// What the route said of the content does not hold for the error.
 	c.Header().Del("ETag")
 	c.Header().Del("Docker-Content-Digest")

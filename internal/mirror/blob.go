@@ -40,7 +40,7 @@ func (m *Mirror) OpenBlob(ctx context.Context, repository string, d oci.Digest) 
 			err = f.whole(ctx) // nothing can be said, or no byte held back, before
 		}
 		if err != nil && !errors.Is(err, errHere) {
-			return nil, err
+			return nil, missing("blob "+d.String()+" of "+repository, err)
 		}
 		if b, ok := f.follow(ctx); ok {
 			return b, nil
@@ -74,7 +74,7 @@ func (m *Mirror) StatBlob(ctx context.Context, repository string, d oci.Digest) 
 		found, err = m.askSize(ctx, p, d)
 		return err
 	})
-	return found, err
+	return found, missing("blob "+d.String()+" of "+repository, err)
 }
 
 // alone runs fn, which no other caller shares, until ctx or the mirror ends.

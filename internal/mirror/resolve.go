@@ -70,7 +70,7 @@ func (m *Mirror) Stale(ctx context.Context, repository string, ref oci.Reference
 		return ""
 	}
 	age := m.DB.Now().Sub(time.UnixMilli(s.checked))
-	if age <= max(m.c.MaxAge, 10*time.Second) {
+	if age <= max(m.c.MaxAge, time.Second) {
 		return ""
 	}
 	return fmt.Sprintf("last confirmed by the upstream %s ago", age.Round(time.Second))
@@ -125,7 +125,16 @@ func (m *Mirror) settle(ctx context.Context, p *place, ref oci.Reference) (from 
 	case found && ctx.Err() == nil:
 		return FromCache, true, nil
 	}
-	return "", false, err
+	return "", false, missing(key, err)
+}
+
+// missing adds to an upstream's failure what it was needed for.
+func missing(what string, err error) error {
+	var told *oci.Error
+	if !errors.As(err, &told) || (told.Code != oci.CodeUnavailable && told.Code != oci.CodeTooManyRequests) || told == errClosed {
+		return err
+	}
+	return oci.NewError(told.Code, what+" is not here yet, and "+told.Message).WithDetail(told.Detail).WithCause(err)
 }
 
 func (m *Mirror) settleDigest(ctx context.Context, p *place, ref oci.Reference) (from string, stale bool, err error) {
@@ -136,12 +145,12 @@ func (m *Mirror) settleDigest(ctx context.Context, p *place, ref oci.Reference) 
 	if m.c.Offline {
 		return "", false, offline(oci.CodeManifestUnknown, key)
 	}
-	return FromUpstream, false, m.share(ctx, key, func(ctx context.Context) error {
+	return FromUpstream, false, missing(key, m.share(ctx, key, func(ctx context.Context) error {
 		if _, err := m.Registry.StatManifest(ctx, p.repository, ref); !unknown(err) {
 			return err
 		}
 		return m.fetchManifest(ctx, p, ref)
-	})
+	}))
 }
 
 func (m *Mirror) fresh(s tagState) bool {

@@ -147,8 +147,11 @@ func TestRetryAfter(t *testing.T) {
 	u.PutImage("library/debian", "bookworm", []byte("1"))
 	l := newLocal(t, mirrorOf(u))
 	u.misbehave(fail(429, "Retry-After", "120"))
+	if resp, _, err := l.get(debian); err != nil || resp.Header.Get("Retry-After") != "121" {
+		t.Errorf("Retry-After is %q, %v", resp.Header.Get("Retry-After"), err)
+	}
 	for i := range 3 {
-		if got := l.refused(debian, 429); !strings.Contains(got, "docker.io takes no more requests for now: try again in 2m0s") {
+		if got := l.refused(debian, 429); !strings.Contains(got, "docker.io/library/debian:bookworm is not here yet, and upstream docker.io takes no more requests for now: try again in 2m0s") {
 			t.Errorf("refusal %d: %s", i, got)
 		}
 	}

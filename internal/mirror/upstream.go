@@ -38,14 +38,16 @@ var known = map[string]Upstream{
 // upstreams finds one by its name.
 type upstreams struct {
 	c      Config
-	mu     sync.Mutex
-	named  map[string]*upstream
 	any    bool
 	public http.RoundTripper // for those that nobody named
+
+	mu       sync.Mutex
+	named    map[string]*upstream // as configured
+	unlisted map[string]*upstream
 }
 
 func newUpstreams(c Config) (*upstreams, error) {
-	us := &upstreams{c: c, named: map[string]*upstream{}, any: c.Any, public: publicOnly(c.Transport)}
+	us := &upstreams{c: c, named: map[string]*upstream{}, unlisted: map[string]*upstream{}, any: c.Any, public: publicOnly(c.Transport)}
 	for _, u := range c.Upstreams {
 		if _, twice := us.named[u.Name]; twice {
 			return nil, fmt.Errorf("upstream %s is named twice", u.Name)
@@ -59,8 +61,8 @@ func newUpstreams(c Config) (*upstreams, error) {
 	return us, nil
 }
 
-// maxAny bounds the upstreams that are known only because somebody asked.
-const maxAny = 1000
+// maxUnlisted bounds the upstreams that are known only because somebody asked.
+const maxUnlisted = 1000
 
 func (us *upstreams) find(name string) *upstream {
 	us.mu.Lock()
@@ -68,8 +70,8 @@ func (us *upstreams) find(name string) *upstream {
 	if u, ok := us.named[name]; ok {
 		return u
 	}
-	if !us.any || !publicName(name) || len(us.named) >= maxAny {
-		return nil
+	if u, ok := us.unlisted[name]; ok || !us.any || !publicName(name) {
+		return u
 	}
 	c := us.c
 	c.Transport = us.public
@@ -77,7 +79,13 @@ func (us *upstreams) find(name string) *upstream {
 	if err != nil {
 		return nil
 	}
-	us.named[name] = u
+	if len(us.unlisted) >= maxUnlisted {
+		for old := range us.unlisted {
+			delete(us.unlisted, old) // any: it costs a login at most
+			break
+		}
+	}
+	us.unlisted[name] = u
 	return u
 }
 
