@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"internal/gc":       {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
 
 	"internal/httpapi": {"internal/auth", "internal/meta", "internal/oci", "internal/registry"},
-	"internal/rest":    {"api", "internal/auth", "internal/db", "internal/gc", "internal/meta", "internal/oci", "internal/registry"},
+	"internal/rest":    {"api", "internal/auth", "internal/db", "internal/gc", "internal/meta", "internal/oci", "internal/pipeline", "internal/registry"},
 	"internal/edge":    {},
 
 	"internal/bake": {"internal/oci"},
@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"internal/mask":   {},
 
 	"internal/pipeline":       {"internal/attest", "internal/bake", "internal/db", "internal/events", "internal/mask", "internal/oci", "internal/report", "internal/tree"},
+	"internal/source":         {"internal/git", "internal/pipeline"},
 	"internal/pipeline/local": {"internal/db", "internal/meta", "internal/mirror", "internal/oci", "internal/pipeline", "internal/registry"},
 	"internal/buildkit":       {"internal/bake", "internal/oci", "internal/pipeline", "internal/tree"},
 

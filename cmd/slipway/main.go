@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"slipway/internal/bake"
 )
 
 // Exit codes that scripts may rely on.
@@ -27,6 +29,9 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == bake.ChildArg {
+		bake.Child(os.Stdin, os.Stdout) // reads a project, sealed off; it does not return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-ctx.Done()
@@ -47,6 +52,10 @@ func run(ctx context.Context, args []string) int {
 	var usage usageError
 	if errors.As(err, &usage) {
 		return exitUsage
+	}
+	var own exitError
+	if errors.As(err, &own) {
+		return own.code
 	}
 	return exitFailure
 }

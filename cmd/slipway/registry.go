@@ -115,14 +115,19 @@ func (s *session) print(result any, text func(w io.Writer)) error {
 	s.settle()
 	out := s.cmd.OutOrStdout()
 	if s.json {
-		e := json.NewEncoder(out)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(result)
+		return printJSON(out, result)
 	}
 	w := &stickyWriter{w: out}
 	text(w)
 	return w.err
+}
+
+// printJSON writes a result for programs.
+func printJSON(w io.Writer, result any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(result)
 }
 
 // note tells a person something on standard error.

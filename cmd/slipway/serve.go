@@ -24,6 +24,7 @@ type serveSettings struct {
 	anonymous     string
 	store         storeSettings
 	mirror        mirrorSettings
+	build         buildSettings
 	manifestLimit byteSize
 	gcInterval    time.Duration
 	drain         time.Duration
@@ -34,7 +35,7 @@ type serveSettings struct {
 }
 
 func serverCommands() []*cobra.Command {
-	return []*cobra.Command{newServeCommand(), newGCCommand()}
+	return []*cobra.Command{newServeCommand(), newBuildCommand(), newLogsCommand(), newGCCommand()}
 }
 
 func newServeCommand() *cobra.Command {
@@ -70,6 +71,7 @@ certificates and no users yet: whoever reaches the port then has those rights.`,
 	f.DurationVar(&s.store.uploadExpiry, "uploads.expiry", 24*time.Hour, "how long an unfinished upload may be silent")
 	f.Var(&s.store.reserve, "storage.reserve", "free space that uploads leave to the database and collection; 0 is 1GiB, or a twentieth of a smaller disk")
 	s.mirror.addFlags(f)
+	s.build.addFlags(f)
 	f.DurationVar(&s.drain, "drain", 30*time.Second, "how long to finish requests after SIGTERM")
 	f.DurationVar(&s.stall, "stall", time.Minute, "longest silence of a client within a request")
 	f.StringVar(&s.logFormat, "log.format", "text", "form of log lines: text or json")
@@ -109,7 +111,7 @@ func (s *serveSettings) check() error {
 			return fmt.Errorf("%s is %s: it must not be negative", name, d)
 		}
 	}
-	return s.mirror.check()
+	return errors.Join(s.mirror.check(), s.build.check())
 }
 
 // access decides what a caller without a login may do on the address.

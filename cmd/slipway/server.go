@@ -31,6 +31,7 @@ type server struct {
 	settings serveSettings
 	log      *slog.Logger
 	store    *store
+	builder  *builder
 	metrics  *storageMetrics
 	listener net.Listener
 	control  net.Listener
@@ -65,8 +66,12 @@ func (s *server) Open(ctx context.Context) (err error) {
 	if s.control, err = listenControl(s.settings.store.data); err != nil {
 		return err
 	}
-	open := s.handler(registerer, func(*http.Request) auth.Anonymous { return anonymous }, "anonymous")
-	admin := s.handler(registerer, func(*http.Request) auth.Anonymous { return auth.AnonymousAdmin }, "local administrator")
+	if s.builder, err = openBuilder(ctx, s.store, s.settings.build, s.listener.Addr(), s.settings.mirror.caCertificates, s.log); err != nil {
+		return err
+	}
+	s.listener = &sealedListener{s.listener, s.builder.subnet, s.log}
+	open := s.handler(registerer, func(*http.Request) auth.Anonymous { return anonymous }, "anonymous", false)
+	admin := s.handler(registerer, func(*http.Request) auth.Anonymous { return auth.AnonymousAdmin }, "local administrator", true)
 	requests := edge.NewMetrics(registerer)
 	s.http = []*http.Server{
 		// A web page must not act on a registry that its reader can reach.
@@ -94,8 +99,9 @@ func listenControl(data string) (net.Listener, error) {
 	return l, nil
 }
 
-// handler is everything that the port serves, for callers of a level.
-func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request) auth.Anonymous, actor string) http.Handler {
+// handler is everything that the port serves, for callers of a level. local
+// callers may name files of this machine.
+func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request) auth.Anonymous, actor string, local bool) http.Handler {
 	authorize := guardMirror(s.store.mirror, func(r *http.Request, a auth.Action, repository string) error {
 		return level(r).Authorize(a, repository)
 	})
@@ -107,7 +113,10 @@ func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request)
 		Visible:       func(r *http.Request, repository string) bool { return authorize(r, auth.Pull, repository) == nil },
 		ManifestLimit: int64(s.settings.manifestLimit),
 	})
-	mux.Handle("/api/v1/", rest.New(rest.Config{DB: s.store.db, Registry: s.store.registry, Collector: s.store.collector, Log: s.log, Authorize: authorize, Actor: named}))
+	mux.Handle("/api/v1/", rest.New(rest.Config{
+		DB: s.store.db, Registry: s.store.registry, Collector: s.store.collector, Log: s.log, Authorize: authorize, Actor: named,
+		Builds: &rest.Builds{Engine: s.builder.engine, Checkout: s.builder.checkout, Local: local},
+	}))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
@@ -196,6 +205,9 @@ func (s *server) Close() error {
 				err = errors.Join(err, e)
 			}
 		}
+	}
+	if s.builder != nil {
+		err = errors.Join(err, s.builder.close())
 	}
 	if s.store != nil {
 		err = errors.Join(err, s.store.close(context.Background()))

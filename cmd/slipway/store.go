@@ -31,6 +31,7 @@ type storeSettings struct {
 
 // store is an opened and locked data folder.
 type store struct {
+	dir       string
 	lock      *os.File
 	db        *db.DB
 	blobs     *blob.FS
@@ -40,7 +41,7 @@ type store struct {
 }
 
 func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected func(gc.Report)) (st *store, err error) {
-	st = &store{}
+	st = &store{dir: s.data}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, st.close(context.WithoutCancel(ctx)))

@@ -61,8 +61,8 @@ var _ pipeline.Solver = (*Solver)(nil)
 // New makes a solver on a builder.
 func New(d Daemon, s pipeline.Store) *Solver { return &Solver{daemon: d, store: s} }
 
-// Version implements pipeline.Solver.
-func (s *Solver) Version() string { return fmt.Sprintf("buildkit compatibility %d", Compatibility) }
+// Version names what this solver does with equal inputs.
+func Version() string { return fmt.Sprintf("buildkit compatibility %d", Compatibility) }
 
 // Platforms implements pipeline.Solver.
 func (s *Solver) Platforms(ctx context.Context) ([]string, error) {

@@ -37,7 +37,7 @@ type Solve struct {
 	// Images are the images that the Dockerfile asks for: by name as it is
 	// written, with "::PLATFORM" behind it where platforms differ.
 	Images map[string]Base
-	Syntax         string                // frontend image, one of Images; "" is the builder's own
+	Syntax string // frontend image, one of Images; "" is the builder's own
 
 	Args          map[string]string
 	Labels        map[string]string
@@ -60,9 +60,9 @@ type Solve struct {
 	Repository string
 	Pins       string // holder of the pins of what this solve relies on
 
-	Services []Service
-	Reports  []string // patterns of paths in the result's file system
-	Provenance bool   // embed BuildKit's own attestation in the result
+	Services   []Service
+	Reports    []string // patterns of paths in the result's file system
+	Provenance bool     // embed BuildKit's own attestation in the result
 }
 
 // Service is a container that runs beside a test.
@@ -120,8 +120,6 @@ type Solver interface {
 	Solve(ctx context.Context, s Solve, p Progress) (Solved, error)
 	// Platforms lists what can be built, the native platform first.
 	Platforms(ctx context.Context) ([]string, error)
-	// Version names the builder, as part of every input digest.
-	Version() string
 }
 
 // Progress is told how a solve goes on. Methods may be called concurrently.

@@ -12,12 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/oapi-codegen/runtime"
+	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
 // Defines values for DetailKind.
@@ -45,6 +47,149 @@ func (e DetailKind) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// Defines values for RunFailure.
+const (
+	Build    RunFailure = "build"
+	Builder  RunFailure = "builder"
+	Internal RunFailure = "internal"
+	Project  RunFailure = "project"
+	Publish  RunFailure = "publish"
+	Test     RunFailure = "test"
+)
+
+// Valid indicates whether the value is a known member of the RunFailure enum.
+func (e RunFailure) Valid() bool {
+	switch e {
+	case Build:
+		return true
+	case Builder:
+		return true
+	case Internal:
+		return true
+	case Project:
+		return true
+	case Publish:
+		return true
+	case Test:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RunState.
+const (
+	RunStateCancelled   RunState = "cancelled"
+	RunStateFailed      RunState = "failed"
+	RunStateInterrupted RunState = "interrupted"
+	RunStatePassed      RunState = "passed"
+	RunStateRunning     RunState = "running"
+)
+
+// Valid indicates whether the value is a known member of the RunState enum.
+func (e RunState) Valid() bool {
+	switch e {
+	case RunStateCancelled:
+		return true
+	case RunStateFailed:
+		return true
+	case RunStateInterrupted:
+		return true
+	case RunStatePassed:
+		return true
+	case RunStateRunning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RunTargetVerdict.
+const (
+	RunTargetVerdictBuilt    RunTargetVerdict = "built"
+	RunTargetVerdictFailed   RunTargetVerdict = "failed"
+	RunTargetVerdictHeldBack RunTargetVerdict = "held back"
+	RunTargetVerdictPassed   RunTargetVerdict = "passed"
+	RunTargetVerdictReused   RunTargetVerdict = "reused"
+)
+
+// Valid indicates whether the value is a known member of the RunTargetVerdict enum.
+func (e RunTargetVerdict) Valid() bool {
+	switch e {
+	case RunTargetVerdictBuilt:
+		return true
+	case RunTargetVerdictFailed:
+		return true
+	case RunTargetVerdictHeldBack:
+		return true
+	case RunTargetVerdictPassed:
+		return true
+	case RunTargetVerdictReused:
+		return true
+	default:
+		return false
+	}
+}
+
+// BuildEvent defines model for BuildEvent.
+type BuildEvent struct {
+	At      time.Time `json:"at"`
+	Line    *string   `json:"line,omitempty"`
+	Outcome *Run      `json:"outcome,omitempty"`
+
+	// Section A new phase begins
+	Section *string `json:"section,omitempty"`
+
+	// Status The builder's own status, for a client that draws it
+	Status interface{} `json:"status,omitempty"`
+
+	// Step The step that printed the line
+	Step   *string `json:"step,omitempty"`
+	Target *string `json:"target,omitempty"`
+}
+
+// BuildRequest defines model for BuildRequest.
+type BuildRequest struct {
+	Cause *string `json:"cause,omitempty"`
+
+	// Directory A folder on the server's machine; only over its control socket
+	Directory *string `json:"directory,omitempty"`
+	Explain   *bool   `json:"explain,omitempty"`
+
+	// Files Bake or compose files, relative to the folder; default: they are detected
+	Files        *[]string `json:"files,omitempty"`
+	Force        *bool     `json:"force,omitempty"`
+	ForceTargets *[]string `json:"forceTargets,omitempty"`
+
+	// Project The project's name; default the name of the folder or repository
+	Project *string `json:"project,omitempty"`
+
+	// Secrets Values by id, in base64
+	Secrets *map[string][]byte `json:"secrets,omitempty"`
+
+	// Set Overrides, as bake's --set takes them
+	Set *[]string `json:"set,omitempty"`
+
+	// Source Where the folder came from
+	Source *BuildSource `json:"source,omitempty"`
+
+	// Ssh Agents or keys on the server's machine, ID or ID=PATH; only over its control socket
+	Ssh       *[]string          `json:"ssh,omitempty"`
+	Targets   *[]string          `json:"targets,omitempty"`
+	Variables *map[string]string `json:"variables,omitempty"`
+}
+
+// BuildSource Where the folder came from
+type BuildSource struct {
+	Branch *string `json:"branch,omitempty"`
+	Commit *string `json:"commit,omitempty"`
+	Dirty  *bool   `json:"dirty,omitempty"`
+	Tag    *string `json:"tag,omitempty"`
+
+	// Url A git URL, as URL#REF:FOLDER
+	Url *string `json:"url,omitempty"`
 }
 
 // Collection defines model for Collection.
@@ -124,6 +269,13 @@ type Problem struct {
 	Title string `json:"title"`
 }
 
+// Reason defines model for Reason.
+type Reason struct {
+	How  *string `json:"how,omitempty"`
+	Name *string `json:"name,omitempty"`
+	What string  `json:"what"`
+}
+
 // Repository defines model for Repository.
 type Repository struct {
 	CreatedAt time.Time `json:"created_at"`
@@ -143,6 +295,84 @@ type RestoreRequest struct {
 	// Digest The deleted manifest's
 	Digest string `json:"digest"`
 }
+
+// Run defines model for Run.
+type Run struct {
+	Actor   *string     `json:"actor,omitempty"`
+	Branch  *string     `json:"branch,omitempty"`
+	Cause   *string     `json:"cause,omitempty"`
+	Commit  *string     `json:"commit,omitempty"`
+	Ended   *time.Time  `json:"ended,omitempty"`
+	Error   *string     `json:"error,omitempty"`
+	Failure *RunFailure `json:"failure,omitempty"`
+	Files   *[]string   `json:"files,omitempty"`
+	Number  int64       `json:"number"`
+	Project string      `json:"project"`
+
+	// Record Digest of the record with log and reports
+	Record  *string     `json:"record,omitempty"`
+	Run     *int64      `json:"run,omitempty"`
+	Started time.Time   `json:"started"`
+	State   RunState    `json:"state"`
+	Tags    []RunTag    `json:"tags"`
+	Targets []RunTarget `json:"targets"`
+}
+
+// RunFailure defines model for Run.Failure.
+type RunFailure string
+
+// RunState defines model for Run.State.
+type RunState string
+
+// RunTag defines model for RunTag.
+type RunTag struct {
+	Digest     string  `json:"digest"`
+	Old        *string `json:"old,omitempty"`
+	Repository string  `json:"repository"`
+
+	// Skipped A newer run has moved it already
+	Skipped *bool  `json:"skipped,omitempty"`
+	Tag     string `json:"tag"`
+}
+
+// RunTarget defines model for RunTarget.
+type RunTarget struct {
+	Inputs   *string          `json:"inputs,omitempty"`
+	Manifest *string          `json:"manifest,omitempty"`
+	Millis   int64            `json:"millis"`
+	Platform string           `json:"platform"`
+	Previous *string          `json:"previous,omitempty"`
+	Reasons  []Reason         `json:"reasons"`
+	Target   string           `json:"target"`
+	Test     *bool            `json:"test,omitempty"`
+	Verdict  RunTargetVerdict `json:"verdict"`
+}
+
+// RunTargetVerdict defines model for RunTarget.Verdict.
+type RunTargetVerdict string
+
+// Runs defines model for Runs.
+type Runs struct {
+	Runs []Run `json:"runs"`
+}
+
+// RunBuildMultipartBody defines parameters for RunBuild.
+type RunBuildMultipartBody struct {
+	Context *openapi_types.File `json:"context,omitempty"`
+	Request BuildRequest        `json:"request"`
+}
+
+// ListRunsParams defines parameters for ListRuns.
+type ListRunsParams struct {
+	// N How many
+	N *int `form:"n,omitempty" json:"n,omitempty"`
+
+	// Before Only runs with a smaller number
+	Before *int64 `form:"before,omitempty" json:"before,omitempty"`
+}
+
+// RunBuildMultipartRequestBody defines body for RunBuild for multipart/form-data ContentType.
+type RunBuildMultipartRequestBody RunBuildMultipartBody
 
 // RunCollectionJSONRequestBody defines body for RunCollection for application/json ContentType.
 type RunCollectionJSONRequestBody = CollectionRequest
@@ -227,6 +457,15 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// RunBuildWithBody Build a project, and answer with what happens while it happens
+	//
+	// The first part of the form, "request", says what to build; the second, "context", is the project's folder as a tar archive, plain or compressed with zstd. It is missing when the request names a git URL. The answer is a stream of events, one JSON document on each line; the last one has the outcome. A client that leaves cancels the build.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/builds (the `RunBuild` operationId).
+	RunBuildWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetCollection The report of the last collection since the start
 	//
 	// Corresponds with GET /api/v1/gc (the `GetCollection` operationId).
@@ -249,6 +488,21 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/gc (the `RunCollection` operationId).
 	RunCollection(ctx context.Context, body RunCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRuns Runs of a project, the newest first
+	//
+	// Corresponds with GET /api/v1/projects/{project}/runs (the `ListRuns` operationId).
+	ListRuns(ctx context.Context, project string, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRun What a run did with each target, and why
+	//
+	// Corresponds with GET /api/v1/projects/{project}/runs/{number} (the `GetRun` operationId).
+	GetRun(ctx context.Context, project string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRunFile The log of a run, or a report of one of its tests
+	//
+	// Corresponds with GET /api/v1/projects/{project}/runs/{number}/files/{path} (the `GetRunFile` operationId).
+	GetRunFile(ctx context.Context, project string, number int64, path string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteRepository Delete a repository with all its tags and manifests
 	//
@@ -291,6 +545,25 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
 	RestoreManifest(ctx context.Context, name string, body RestoreManifestJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// RunBuildWithBody Build a project, and answer with what happens while it happens
+//
+// The first part of the form, "request", says what to build; the second, "context", is the project's folder as a tar archive, plain or compressed with zstd. It is missing when the request names a git URL. The answer is a stream of events, one JSON document on each line; the last one has the outcome. A client that leaves cancels the build.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/builds (the `RunBuild` operationId).
+func (c *Client) RunBuildWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunBuildRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // GetCollection The report of the last collection since the start
@@ -336,6 +609,51 @@ func (c *Client) RunCollectionWithBody(ctx context.Context, contentType string, 
 // Corresponds with POST /api/v1/gc (the `RunCollection` operationId).
 func (c *Client) RunCollection(ctx context.Context, body RunCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRunCollectionRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRuns Runs of a project, the newest first
+//
+// Corresponds with GET /api/v1/projects/{project}/runs (the `ListRuns` operationId).
+func (c *Client) ListRuns(ctx context.Context, project string, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRunsRequest(c.Server, project, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRun What a run did with each target, and why
+//
+// Corresponds with GET /api/v1/projects/{project}/runs/{number} (the `GetRun` operationId).
+func (c *Client) GetRun(ctx context.Context, project string, number int64, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunRequest(c.Server, project, number)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRunFile The log of a run, or a report of one of its tests
+//
+// Corresponds with GET /api/v1/projects/{project}/runs/{number}/files/{path} (the `GetRunFile` operationId).
+func (c *Client) GetRunFile(ctx context.Context, project string, number int64, path string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunFileRequest(c.Server, project, number, path)
 	if err != nil {
 		return nil, err
 	}
@@ -448,6 +766,35 @@ func (c *Client) RestoreManifest(ctx context.Context, name string, body RestoreM
 	return c.Client.Do(req)
 }
 
+// NewRunBuildRequestWithBody constructs an http.Request for the RunBuild method, with any body, and a specified content type
+func NewRunBuildRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/builds")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetCollectionRequest constructs an http.Request for the GetCollection method
 func NewGetCollectionRequest(server string) (*http.Request, error) {
 	var err error
@@ -511,6 +858,168 @@ func NewRunCollectionRequestWithBody(server string, contentType string, body io.
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListRunsRequest constructs an http.Request for the ListRuns method
+func NewListRunsRequest(server string, project string, params *ListRunsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "project", project, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/projects/%s/runs", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.N != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "n", *params.N, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRunRequest constructs an http.Request for the GetRun method
+func NewGetRunRequest(server string, project string, number int64) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "project", project, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "number", number, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/projects/%s/runs/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRunFileRequest constructs an http.Request for the GetRunFile method
+func NewGetRunFileRequest(server string, project string, number int64, path string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "project", project, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "number", number, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam2 string
+
+	pathParam2, err = runtime.StyleParamWithOptions("simple", false, "path", path, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/projects/%s/runs/%s/files/%s", pathParam0, pathParam1, pathParam2)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -721,6 +1230,15 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// RunBuildWithBodyWithResponse Build a project, and answer with what happens while it happens
+	//
+	// The first part of the form, "request", says what to build; the second, "context", is the project's folder as a tar archive, plain or compressed with zstd. It is missing when the request names a git URL. The answer is a stream of events, one JSON document on each line; the last one has the outcome. A client that leaves cancels the build.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/builds (the `RunBuild` operationId).
+	RunBuildWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunBuildResponse, error)
+
 	// GetCollectionWithResponse The report of the last collection since the start
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -745,6 +1263,27 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/gc (the `RunCollection` operationId).
 	RunCollectionWithResponse(ctx context.Context, body RunCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*RunCollectionResponse, error)
+
+	// ListRunsWithResponse Runs of a project, the newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/projects/{project}/runs (the `ListRuns` operationId).
+	ListRunsWithResponse(ctx context.Context, project string, params *ListRunsParams, reqEditors ...RequestEditorFn) (*ListRunsResponse, error)
+
+	// GetRunWithResponse What a run did with each target, and why
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/projects/{project}/runs/{number} (the `GetRun` operationId).
+	GetRunWithResponse(ctx context.Context, project string, number int64, reqEditors ...RequestEditorFn) (*GetRunResponse, error)
+
+	// GetRunFileWithResponse The log of a run, or a report of one of its tests
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/projects/{project}/runs/{number}/files/{path} (the `GetRunFile` operationId).
+	GetRunFileWithResponse(ctx context.Context, project string, number int64, path string, reqEditors ...RequestEditorFn) (*GetRunFileResponse, error)
 
 	// DeleteRepositoryWithResponse Delete a repository with all its tags and manifests
 	//
@@ -791,6 +1330,47 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /api/v1/repositories/{name}/restore (the `RestoreManifest` operationId).
 	RestoreManifestWithResponse(ctx context.Context, name string, body RestoreManifestJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreManifestResponse, error)
+}
+
+type RunBuildResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RunBuildResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RunBuildResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RunBuildResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RunBuildResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RunBuildResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type GetCollectionResponse struct {
@@ -883,6 +1463,143 @@ func (r RunCollectionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RunCollectionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRunsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Runs
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRunsResponse) GetJSON200() *Runs {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRunsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRunsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRunsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRunsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRunsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRunResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRunFileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRunFileResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRunFileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRunFileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRunFileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRunFileResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -1067,6 +1784,21 @@ func (r RestoreManifestResponse) ContentType() string {
 	return ""
 }
 
+// RunBuildWithBodyWithResponse Build a project, and answer with what happens while it happens
+//
+// The first part of the form, "request", says what to build; the second, "context", is the project's folder as a tar archive, plain or compressed with zstd. It is missing when the request names a git URL. The answer is a stream of events, one JSON document on each line; the last one has the outcome. A client that leaves cancels the build.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/builds (the `RunBuild` operationId).
+func (c *ClientWithResponses) RunBuildWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunBuildResponse, error) {
+	rsp, err := c.RunBuildWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRunBuildResponse(rsp)
+}
+
 // GetCollectionWithResponse The report of the last collection since the start
 //
 // Returns a wrapper object for the known response body format(s).
@@ -1108,6 +1840,45 @@ func (c *ClientWithResponses) RunCollectionWithResponse(ctx context.Context, bod
 		return nil, err
 	}
 	return ParseRunCollectionResponse(rsp)
+}
+
+// ListRunsWithResponse Runs of a project, the newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/projects/{project}/runs (the `ListRuns` operationId).
+func (c *ClientWithResponses) ListRunsWithResponse(ctx context.Context, project string, params *ListRunsParams, reqEditors ...RequestEditorFn) (*ListRunsResponse, error) {
+	rsp, err := c.ListRuns(ctx, project, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRunsResponse(rsp)
+}
+
+// GetRunWithResponse What a run did with each target, and why
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/projects/{project}/runs/{number} (the `GetRun` operationId).
+func (c *ClientWithResponses) GetRunWithResponse(ctx context.Context, project string, number int64, reqEditors ...RequestEditorFn) (*GetRunResponse, error) {
+	rsp, err := c.GetRun(ctx, project, number, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRunResponse(rsp)
+}
+
+// GetRunFileWithResponse The log of a run, or a report of one of its tests
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/projects/{project}/runs/{number}/files/{path} (the `GetRunFile` operationId).
+func (c *ClientWithResponses) GetRunFileWithResponse(ctx context.Context, project string, number int64, path string, reqEditors ...RequestEditorFn) (*GetRunFileResponse, error) {
+	rsp, err := c.GetRunFile(ctx, project, number, path, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRunFileResponse(rsp)
 }
 
 // DeleteRepositoryWithResponse Delete a repository with all its tags and manifests
@@ -1192,6 +1963,32 @@ func (c *ClientWithResponses) RestoreManifestWithResponse(ctx context.Context, n
 	return ParseRestoreManifestResponse(rsp)
 }
 
+// ParseRunBuildResponse parses an HTTP response from a RunBuildWithResponse call
+func ParseRunBuildResponse(rsp *http.Response) (*RunBuildResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RunBuildResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetCollectionResponse parses an HTTP response from a GetCollectionWithResponse call
 func ParseGetCollectionResponse(rsp *http.Response) (*GetCollectionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -1246,6 +2043,98 @@ func ParseRunCollectionResponse(rsp *http.Response) (*RunCollectionResponse, err
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRunsResponse parses an HTTP response from a ListRunsWithResponse call
+func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRunsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Runs
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRunResponse parses an HTTP response from a GetRunWithResponse call
+func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRunFileResponse parses an HTTP response from a GetRunFileWithResponse call
+func ParseGetRunFileResponse(rsp *http.Response) (*GetRunFileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRunFileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -1384,12 +2273,24 @@ func ParseRestoreManifestResponse(rsp *http.Response) (*RestoreManifestResponse,
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// RunBuild Build a project, and answer with what happens while it happens
+	// (POST /api/v1/builds)
+	RunBuild(w http.ResponseWriter, r *http.Request)
 	// GetCollection The report of the last collection since the start
 	// (GET /api/v1/gc)
 	GetCollection(w http.ResponseWriter, r *http.Request)
 	// RunCollection Collect now, and answer when it is done
 	// (POST /api/v1/gc)
 	RunCollection(w http.ResponseWriter, r *http.Request)
+	// ListRuns Runs of a project, the newest first
+	// (GET /api/v1/projects/{project}/runs)
+	ListRuns(w http.ResponseWriter, r *http.Request, project string, params ListRunsParams)
+	// GetRun What a run did with each target, and why
+	// (GET /api/v1/projects/{project}/runs/{number})
+	GetRun(w http.ResponseWriter, r *http.Request, project string, number int64)
+	// GetRunFile The log of a run, or a report of one of its tests
+	// (GET /api/v1/projects/{project}/runs/{number}/files/{path})
+	GetRunFile(w http.ResponseWriter, r *http.Request, project string, number int64, path string)
 	// DeleteRepository Delete a repository with all its tags and manifests
 	// (DELETE /api/v1/repositories/{name})
 	DeleteRepository(w http.ResponseWriter, r *http.Request, name string)
@@ -1413,6 +2314,20 @@ type ServerInterfaceWrapper struct {
 
 type MiddlewareFunc func(http.Handler) http.Handler
 
+// RunBuild operation middleware
+func (siw *ServerInterfaceWrapper) RunBuild(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.RunBuild(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetCollection operation middleware
 func (siw *ServerInterfaceWrapper) GetCollection(w http.ResponseWriter, r *http.Request) {
 
@@ -1432,6 +2347,140 @@ func (siw *ServerInterfaceWrapper) RunCollection(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.RunCollection(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListRuns operation middleware
+func (siw *ServerInterfaceWrapper) ListRuns(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", r.PathValue("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "project", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRunsParams
+
+	// ------------- Optional query parameter "n" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "n", r.URL.Query(), &params.N, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "n"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "n", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", r.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "before"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "before", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRuns(w, r, project, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRun operation middleware
+func (siw *ServerInterfaceWrapper) GetRun(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", r.PathValue("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "project", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "number" -------------
+	var number int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", r.PathValue("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRun(w, r, project, number)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetRunFile operation middleware
+func (siw *ServerInterfaceWrapper) GetRunFile(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "project" -------------
+	var project string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "project", r.PathValue("project"), &project, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "project", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "number" -------------
+	var number int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "number", r.PathValue("number"), &number, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "number", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "path" -------------
+	var path string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "path", r.PathValue("path"), &path, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "path", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetRunFile(w, r, project, number, path)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1667,6 +2716,10 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/gc", wrapper.GetCollection)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/gc", wrapper.RunCollection)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/builds", wrapper.RunBuild)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/projects/{project}/runs", wrapper.ListRuns)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/projects/{project}/runs/{number}", wrapper.GetRun)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/projects/{project}/runs/{number}/files/{path}", wrapper.GetRunFile)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/repositories/{name}/restore", wrapper.RestoreManifest)
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.DeleteRepository)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.GetRepository)
@@ -1676,6 +2729,74 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type RunBuildRequestObject struct {
+	Body *multipart.Reader
+}
+
+type RunBuildResponseObject interface {
+	VisitRunBuildResponse(w http.ResponseWriter) error
+}
+
+type RunBuild200ApplicationxNdjsonResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response RunBuild200ApplicationxNdjsonResponse) VisitRunBuildResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type RunBuilddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RunBuilddefaultApplicationProblemPlusJSONResponse) VisitRunBuildResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type GetCollectionRequestObject struct {
 }
@@ -1743,6 +2864,133 @@ type RunCollectiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response RunCollectiondefaultApplicationProblemPlusJSONResponse) VisitRunCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRunsRequestObject struct {
+	Project string `json:"project"`
+	Params  ListRunsParams
+}
+
+type ListRunsResponseObject interface {
+	VisitListRunsResponse(w http.ResponseWriter) error
+}
+
+type ListRuns200JSONResponse Runs
+
+func (response ListRuns200JSONResponse) VisitListRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRunsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRunsdefaultApplicationProblemPlusJSONResponse) VisitListRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRunRequestObject struct {
+	Project string `json:"project"`
+	Number  int64  `json:"number"`
+}
+
+type GetRunResponseObject interface {
+	VisitGetRunResponse(w http.ResponseWriter) error
+}
+
+type GetRun200JSONResponse Run
+
+func (response GetRun200JSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRundefaultApplicationProblemPlusJSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRunFileRequestObject struct {
+	Project string `json:"project"`
+	Number  int64  `json:"number"`
+	Path    string `json:"path"`
+}
+
+type GetRunFileResponseObject interface {
+	VisitGetRunFileResponse(w http.ResponseWriter) error
+}
+
+type GetRunFile200ApplicationoctetStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetRunFile200ApplicationoctetStreamResponse) VisitGetRunFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetRunFiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRunFiledefaultApplicationProblemPlusJSONResponse) VisitGetRunFileResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1902,12 +3150,24 @@ func (response RestoreManifestdefaultApplicationProblemPlusJSONResponse) VisitRe
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// RunBuild Build a project, and answer with what happens while it happens
+	// (POST /api/v1/builds)
+	RunBuild(ctx context.Context, request RunBuildRequestObject) (RunBuildResponseObject, error)
 	// GetCollection The report of the last collection since the start
 	// (GET /api/v1/gc)
 	GetCollection(ctx context.Context, request GetCollectionRequestObject) (GetCollectionResponseObject, error)
 	// RunCollection Collect now, and answer when it is done
 	// (POST /api/v1/gc)
 	RunCollection(ctx context.Context, request RunCollectionRequestObject) (RunCollectionResponseObject, error)
+	// ListRuns Runs of a project, the newest first
+	// (GET /api/v1/projects/{project}/runs)
+	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
+	// GetRun What a run did with each target, and why
+	// (GET /api/v1/projects/{project}/runs/{number})
+	GetRun(ctx context.Context, request GetRunRequestObject) (GetRunResponseObject, error)
+	// GetRunFile The log of a run, or a report of one of its tests
+	// (GET /api/v1/projects/{project}/runs/{number}/files/{path})
+	GetRunFile(ctx context.Context, request GetRunFileRequestObject) (GetRunFileResponseObject, error)
 	// DeleteRepository Delete a repository with all its tags and manifests
 	// (DELETE /api/v1/repositories/{name})
 	DeleteRepository(ctx context.Context, request DeleteRepositoryRequestObject) (DeleteRepositoryResponseObject, error)
@@ -1961,6 +3221,37 @@ type strictHandler struct {
 	options     StrictHTTPServerOptions
 }
 
+// RunBuild operation middleware
+func (sh *strictHandler) RunBuild(w http.ResponseWriter, r *http.Request) {
+	var request RunBuildRequestObject
+
+	if reader, err := r.MultipartReader(); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode multipart body: %w", err))
+		return
+	} else {
+		request.Body = reader
+	}
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.RunBuild(ctx, request.(RunBuildRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RunBuild")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(RunBuildResponseObject); ok {
+		if err := validResponse.VisitRunBuildResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetCollection operation middleware
 func (sh *strictHandler) GetCollection(w http.ResponseWriter, r *http.Request) {
 	var request GetCollectionRequestObject
@@ -2012,6 +3303,88 @@ func (sh *strictHandler) RunCollection(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(RunCollectionResponseObject); ok {
 		if err := validResponse.VisitRunCollectionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRuns operation middleware
+func (sh *strictHandler) ListRuns(w http.ResponseWriter, r *http.Request, project string, params ListRunsParams) {
+	var request ListRunsRequestObject
+
+	request.Project = project
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRuns(ctx, request.(ListRunsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRuns")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRunsResponseObject); ok {
+		if err := validResponse.VisitListRunsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRun operation middleware
+func (sh *strictHandler) GetRun(w http.ResponseWriter, r *http.Request, project string, number int64) {
+	var request GetRunRequestObject
+
+	request.Project = project
+	request.Number = number
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRun(ctx, request.(GetRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRun")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRunResponseObject); ok {
+		if err := validResponse.VisitGetRunResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRunFile operation middleware
+func (sh *strictHandler) GetRunFile(w http.ResponseWriter, r *http.Request, project string, number int64, path string) {
+	var request GetRunFileRequestObject
+
+	request.Project = project
+	request.Number = number
+	request.Path = path
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRunFile(ctx, request.(GetRunFileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRunFile")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetRunFileResponseObject); ok {
+		if err := validResponse.VisitGetRunFileResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -28,6 +28,7 @@ type Config struct {
 	Registry  *registry.Registry
 	Collector *gc.Collector
 	Log       *slog.Logger
+	Builds    *Builds // nil: this server does not build
 	// Authorize returns a DENIED *oci.Error unless the caller may do the action.
 	Authorize func(r *http.Request, a auth.Action, repository string) error
 	// Actor names the caller for history and events.
@@ -67,7 +68,9 @@ func New(c Config) http.Handler {
 		if rt, ok := w.(interface{ SetRoute(string) }); ok {
 			rt.SetRoute(pattern)
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if pattern != "POST /api/v1/builds" { // whose size the checkout bounds
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
 		if err := checkBody(r, pattern); err != nil {
 			s.problem(w, r, http.StatusBadRequest, "", "the request is not what this address takes: "+err.Error())
 			return
@@ -139,6 +142,8 @@ func (s *server) authorize(next StrictHandlerFunc, operation string) StrictHandl
 			action = auth.Pull
 		case "DeleteRepository":
 			action = auth.Delete
+		case "ListRuns", "GetRun", "GetRunFile":
+			action = auth.Pull
 		}
 		if name != "" {
 			if err := oci.CheckRepository(name); err != nil {
