@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,13 +210,17 @@ func TestLimits(t *testing.T) {
 	out := newOutside(t)
 
 	// A bomb that would be 2000 processes; it says how many it could start.
+	// Not even a build that names another control group gets out of it.
 	img, err := build(deadline(t), t, c, `RUN i=0; while test $i -lt 2000; do /bin/busybox sleep 1000006 & i=$((i+1)); done; echo all of them
-`, nil)
+`, map[string]string{"cgroup-parent": "/slipway-test-escape"})
 	if err == nil || strings.Contains(img.log, "all of them") {
 		t.Errorf("the bomb was not bounded: %v\n%s", err, img.log)
 	}
 	if !strings.Contains(img.log, "can't fork") {
 		t.Errorf("the bomb failed in another way: %v\n%s", err, img.log)
+	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/slipway-test-escape"); len(left) > 0 {
+		t.Errorf("the build made control groups: %v", left)
 	}
 	until(t, "the bomb's processes end", gone("1000006"))
 

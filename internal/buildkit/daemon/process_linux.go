@@ -224,6 +224,9 @@ func (w *logWriter) line(line string) {
 		attrs = append(attrs, "err", err)
 		said += ": " + err
 	}
+	if usual(said) {
+		level = "info"
+	}
 	switch level {
 	case "error", "fatal", "panic":
 		w.failure(said)
@@ -241,6 +244,16 @@ func (w *logWriter) warn(attrs ...any) {
 		level = slog.LevelDebug
 	}
 	w.log.Log(context.Background(), level, "buildkitd", attrs...)
+}
+
+// usual tells whether buildkitd warns of what is no fault of it: a file system
+// without fsverity, one worker, and builds that fail, which whoever asked for them
+// is told.
+func usual(said string) bool {
+	return strings.HasPrefix(said, "failed check for fsverity support") ||
+		strings.HasPrefix(said, "currently, only the default worker can be used") ||
+		strings.HasPrefix(said, "failed to read oom_kill event") ||
+		strings.HasPrefix(said, "/moby.buildkit.v1.") && strings.Contains(said, " returned error: rpc error: ")
 }
 
 // hush lowers what comes from now on.
