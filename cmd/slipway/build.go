@@ -296,4 +296,3 @@ func (o *buildFlags) buildLocal(ctx context.Context, request rest.BuildRequest, 
 	_, err = b.engine.Run(ctx, req, sink)
 	return err
 }
-

@@ -81,8 +81,12 @@ func (d *childDaemon) Pod(ctx context.Context, hosts []string) (marker string, r
 	if err != nil {
 		return "", nil, err
 	}
+	var lines []string
+	for _, host := range hosts {
+		lines = append(lines, "127.0.0.1 "+host) // they share one network
+	}
 	token := rand.Text()
-	if release, err = child.Register(token, daemon.Run{Pod: true, Hosts: hosts}); err != nil {
+	if release, err = child.Register(token, daemon.Run{Pod: true, Hosts: lines}); err != nil {
 		return "", nil, err
 	}
 	return daemon.Marker(token), release, nil

@@ -328,4 +328,3 @@ func requestOf(r rest.BuildRequest) (req pipeline.Request) {
 	}
 	return req
 }
-

@@ -21,8 +21,8 @@ import (
 type watch struct {
 	progress pipeline.Progress
 
-	mu      sync.Mutex
-	steps   map[digest.Digest]*step
+	mu     sync.Mutex
+	steps  map[digest.Digest]*step
 	warned map[string]bool
 	failed digest.Digest // the first step that failed
 }

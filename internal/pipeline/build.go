@@ -230,4 +230,3 @@ func (r *run) subjectName(n *node) string {
 	}
 	return r.req.Project + "/" + n.target.Name
 }
-

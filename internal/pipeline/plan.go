@@ -410,7 +410,9 @@ func (r *run) contexts(ctx context.Context, n *node, p *plan, d *bake.Dockerfile
 // usesImage says that the Dockerfile uses a named folder as a whole: as a
 // stage's base, or in a way that names no path.
 func usesImage(d *bake.Dockerfile, name string) bool {
-	return slices.ContainsFunc(d.Images, func(u bake.ImageUse) bool { return u.Kind == bake.ImageFrom && bake.ContextName(u.Name) == bake.ContextName(name) })
+	return slices.ContainsFunc(d.Images, func(u bake.ImageUse) bool {
+		return u.Kind == bake.ImageFrom && bake.ContextName(u.Name) == bake.ContextName(name)
+	})
 }
 
 // tree reads a folder once per run.
