@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tonistiigi/fsutil"
@@ -23,7 +24,7 @@ import (
 	"slipway/internal/oci"
 )
 
-// FS is the tree as BuildKit's client sends it: exactly the entries, all owned
+// FS is a tree as BuildKit's client sends it: exactly the entries, all owned
 // by root.
 //
 // BuildKit keeps what it was sent last under the same name and SharedKey, and
@@ -34,9 +35,49 @@ import (
 // the same content.
 //
 // A file that is not any more what Load hashed fails in Read with ErrChanged,
-// at the first byte or, when only the bytes tell, at the last. Open itself
-// never fails for that: the sender takes a failed Open for an empty file.
-func (t *Tree) FS() fsutil.FS { return &entryFS{t.entries, t.content} }
+// at the first byte or, when only the bytes tell, at the last. The sender has
+// no way to tell the builder: it takes a failed Open for an empty file, and
+// after a failed Read both sides wait for each other for ever. So whoever
+// sends an FS sets OnFailure and cancels the solve in it.
+type FS struct {
+	// OnFailure is called with the first error of reading a file, in the
+	// sender's goroutine. It is to be set before the FS is used.
+	OnFailure func(error)
+
+	entryFS
+	once sync.Once
+}
+
+var _ fsutil.FS = (*FS)(nil)
+
+// FS is the tree to be sent once.
+func (t *Tree) FS() *FS {
+	f := &FS{}
+	f.entryFS = entryFS{t.entries, func(i int) io.ReadCloser { return &watched{t.content(i), f.fail} }}
+	return f
+}
+
+func (f *FS) fail(err error) {
+	f.once.Do(func() {
+		if f.OnFailure != nil {
+			f.OnFailure(err)
+		}
+	})
+}
+
+// watched tells about a failure to read.
+type watched struct {
+	io.ReadCloser
+	fail func(error)
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.fail(err)
+	}
+	return n, err
+}
 
 // content opens the file at an index, to be read as it was hashed.
 func (t *Tree) content(i int) io.ReadCloser {
