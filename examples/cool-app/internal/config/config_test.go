@@ -2,6 +2,8 @@ package config_test
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -97,6 +99,9 @@ func TestLogValueHasNoPassword(t *testing.T) {
 // The README's table is what Settings says.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("needs README.md, which images are built without")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

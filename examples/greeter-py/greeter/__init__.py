@@ -1,0 +1,1 @@
+"""A small web service that greets, in the language that the client asks for."""
