@@ -84,6 +84,7 @@ func (s *mirrorSettings) open(data string, r *registry.Registry, manifestLimit b
 // NO_PROXY count, and certificate authorities beside the system's.
 func outgoing(files []string) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 16
 	if len(files) == 0 {
 		return t, nil
 	}

@@ -237,6 +237,7 @@ func TestFalseBlobIsNeverWhole(t *testing.T) {
 		"always cuts": {serve: func(layer []byte) func(http.ResponseWriter, *http.Request) bool { return cuts(layer) }, log: "broke off after 1000 bytes"},
 		"wrong part":  {serve: func(layer []byte) func(http.ResponseWriter, *http.Request) bool { return wrongPart(layer) }, log: "when asked for blob"},
 		"hangs":       {serve: func(layer []byte) func(http.ResponseWriter, *http.Request) bool { f, _ := gated(layer); return f }, log: "it is silent for"},
+		"trickles":    {serve: func(layer []byte) func(http.ResponseWriter, *http.Request) bool { return trickle(layer) }, log: "it is silent for"},
 		"dies with 500": {serve: func([]byte) func(http.ResponseWriter, *http.Request) bool {
 			return fail(500)
 		}, log: "status 500"},
@@ -293,6 +294,33 @@ func cuts(layer []byte) func(http.ResponseWriter, *http.Request) bool {
 		_, _ = w.Write(layer[:1000])
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// trickle sends a byte at a time, for as long as somebody listens.
+func trickle(layer []byte) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !isBlob(r) {
+			return false
+		}
+		from := 0
+		if s := r.Header.Get("Range"); s != "" {
+			_, _ = fmt.Sscanf(s, "bytes=%d-", &from)
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(layer)-1, len(layer)))
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for _, b := range layer[from:] {
+			_, _ = w.Write([]byte{b})
+			w.(http.Flusher).Flush()
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				return true
+			}
+		}
+		return true
 	}
 }
 

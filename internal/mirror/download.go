@@ -23,7 +23,8 @@ type download struct {
 	size   int64 // -1: unknown, it ends where the upstream ends it
 	offset int64
 	body   io.ReadCloser
-	idle   int // attempts since the last byte
+	got    int64 // since the last attempt began
+	idle   int   // attempts since one that brought something
 }
 
 const (
@@ -68,7 +69,8 @@ func (d *download) Read(p []byte) (int, error) {
 			p = p[:min(int64(len(p)), d.size-d.offset)]
 		}
 		n, err := d.body.Read(p)
-		if d.offset += int64(n); n > 0 {
+		d.offset += int64(n)
+		if d.got += int64(n); d.got >= minProgress {
 			d.idle = 0
 		}
 		if err == nil || (n > 0 && d.size >= 0) {
@@ -144,6 +146,6 @@ func (d *download) connect() (size int64, err error) {
 			return 0, err
 		}
 	}
-	d.body = resp.Body
+	d.body, d.got = resp.Body, 0
 	return size, nil
 }

@@ -177,7 +177,7 @@ func (m *Mirror) place(repository string) *place {
 	if u == nil {
 		return nil
 	}
-	return &place{u, repository, path}
+	return &place{u, repository, u.prefix + path}
 }
 
 // unknown reports that the registry lacks what was asked for.

@@ -260,7 +260,7 @@ func TestNames(t *testing.T) {
 	u := newUpstream(t)
 	u.PutImage("team/app", "1")
 	c := mirrorOf(u)
-	c.Upstreams = append(c.Upstreams, mirror.Upstream{Name: "ghcr.io", URL: u.URL})
+	c.Upstreams = append(c.Upstreams, mirror.Upstream{Name: "ghcr.io", URL: u.URL}, mirror.Upstream{Name: "corp", URL: u.URL + "/team/"})
 	l := newLocal(t, c)
 	l.store.PutImage("own/app", "1")
 	l.store.PutImage("library/debian", "local")
@@ -272,6 +272,7 @@ func TestNames(t *testing.T) {
 	}{
 		{"ghcr.io/team/app/manifests/1", 200, ""},
 		{"team/app/manifests/1?ns=ghcr.io", 200, ""},
+		{"corp/app/manifests/1", 200, ""},
 		{"own/app/manifests/1", 200, ""},
 		{"own/app/manifests/2", 404, "repository own/app has no tag 2"},
 		{"ghcr.io/team/app/manifests/2", 404, "upstream ghcr.io has nothing of that name in team/app"},
@@ -372,7 +373,9 @@ func TestBadConfiguration(t *testing.T) {
 	for want, u := range map[string]mirror.Upstream{
 		"first part of a repository's name": {Name: "host:5000"},
 		"must be like https://host":         {Name: "a.example", URL: "ftp://a.example"},
-		"without path and credentials":      {Name: "a.example", URL: "https://user:secret@a.example"},
+		"without credentials":               {Name: "a.example", URL: "https://user:secret@a.example"},
+		"without /v2":                       {Name: "a.example", URL: "https://a.example/v2"},
+		"names begin with there":            {Name: "a.example", URL: "https://a.example/A"},
 		"belong together":                   {Name: "a.example", Username: "me"},
 	} {
 		_, err := mirror.Open(mirror.Config{Registry: s.Registry, Upstreams: []mirror.Upstream{u}})

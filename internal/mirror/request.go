@@ -111,19 +111,29 @@ func (u *upstream) send(ctx context.Context, method string, target *url.URL, hea
 	return resp, nil
 }
 
-// guarded is a body that ends with errStall when it is silent for too long.
+// guarded is a body that ends with errStall when less than minProgress comes
+// within the longest silence: a byte now and then is silence too.
 type guarded struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	watch  *time.Timer
 	stall  time.Duration
+	waited time.Duration // since there was progress
+	got    int           // meanwhile
 }
 
+const minProgress = 16 << 10
+
 func (g *guarded) Read(p []byte) (int, error) {
-	g.watch.Reset(g.stall)
+	g.watch.Reset(max(g.stall-g.waited, 0))
+	began := time.Now()
 	n, err := g.ReadCloser.Read(p)
 	g.watch.Stop() // what the reader does with it takes its own time
+	g.waited += time.Since(began)
+	if g.got += n; g.got >= minProgress {
+		g.waited, g.got = 0, 0
+	}
 	if err != nil && errors.Is(context.Cause(g.ctx), errStall) {
 		err = fmt.Errorf("%w for %s", errStall, g.stall)
 	}

@@ -18,7 +18,8 @@ type Upstream struct {
 	// Name is the first part of its repositories' names here, such as
 	// "docker.io".
 	Name string
-	// URL is where it is. Default https://NAME; Docker Hub's is known.
+	// URL is where it is. Default https://NAME; Docker Hub's is known. A path
+	// goes before the names of its repositories.
 	URL string
 	// Username and Password log in to it, if they are set.
 	Username, Password string
@@ -106,7 +107,8 @@ func publicName(name string) bool {
 // upstream is one of them at work.
 type upstream struct {
 	Upstream
-	url       *url.URL
+	url       *url.URL        // without path
+	prefix    string          // of its repositories' names there
 	realms    map[string]bool // hosts that may hand out tokens
 	client    *http.Client
 	stall     time.Duration
@@ -132,14 +134,22 @@ func newUpstream(c Config, u Upstream) (*upstream, error) {
 		u.URL = "https://" + u.Name
 	}
 	parsed, err := url.Parse(u.URL)
-	if err != nil || parsed.Host == "" || (parsed.Scheme != "https" && parsed.Scheme != "http") || strings.Trim(parsed.Path, "/") != "" || parsed.User != nil || parsed.RawQuery != "" {
-		return nil, fmt.Errorf("upstream %s: url %q must be like https://host or http://host:port, without path and credentials", u.Name, redactURL(u.URL))
+	if err != nil || parsed.Host == "" || (parsed.Scheme != "https" && parsed.Scheme != "http") || parsed.User != nil || parsed.RawQuery != "" {
+		return nil, fmt.Errorf("upstream %s: url %q must be like https://host, http://host:port or https://host/path, without credentials", u.Name, redactURL(u.URL))
 	}
+	prefix := strings.Trim(parsed.Path, "/")
+	if prefix != "" {
+		if err := oci.CheckRepository(prefix); err != nil || prefix == "v2" {
+			return nil, fmt.Errorf("upstream %s: the path of url %q must be what its repositories' names begin with there, without /v2", u.Name, redactURL(u.URL))
+		}
+		prefix += "/"
+	}
+	parsed.Path = ""
 	if (u.Username == "") != (u.Password == "") {
 		return nil, fmt.Errorf("upstream %s: username and password belong together", u.Name)
 	}
 	up := &upstream{
-		Upstream: u, url: parsed, stall: c.Stall, limit: c.ManifestLimit,
+		Upstream: u, url: parsed, prefix: prefix, stall: c.Stall, limit: c.ManifestLimit,
 		realms:    map[string]bool{strings.ToLower(parsed.Host): true},
 		downloads: make(chan struct{}, parallel),
 	}
