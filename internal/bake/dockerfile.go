@@ -7,6 +7,9 @@ type DockerfileOptions struct {
 	Args           map[string]string // build arguments
 	BuildPlatform  string            // os/arch[/variant]; "" is the machine's
 	TargetPlatform string            // "" is BuildPlatform
+	// Contexts are the names of the target's named contexts: they take the place
+	// of images and stages of the same name.
+	Contexts []string
 }
 
 // Dockerfile is what can be known of a Dockerfile before it is built: of the
@@ -16,8 +19,11 @@ type Dockerfile struct {
 	// line. Empty: the builder's own.
 	Syntax string
 	// Images are the images the build asks for, in the order of the file, once
-	// for each line.
+	// for each line. One that a named context stands for is not among them.
 	Images []ImageUse
+	// Contexts are those of the named contexts that are used, sorted, as
+	// ContextName writes them.
+	Contexts []string
 	// Stages are all stages; Reachable the numbers of those that count.
 	Stages    []Stage
 	Reachable []int
@@ -44,10 +50,14 @@ type Dockerfile struct {
 
 // ImageUse is one request for an image.
 type ImageUse struct {
-	Name     string // after expansion, as BuildKit asks for it as a named context
-	Platform string // os/arch[/variant], after expansion
-	Kind     ImageKind
-	Line     int
+	// Name is how BuildKit asks for it as a named context: "context:"+Name, or
+	// with "::"+Platform behind it.
+	Name string
+	// Reference is the full reference, such as docker.io/library/debian:12.
+	Reference string
+	Platform  string // os/arch[/variant], after expansion
+	Kind      ImageKind
+	Line      int
 }
 
 // ImageKind is which instruction asks for an image.
@@ -67,6 +77,9 @@ type Stage struct {
 }
 
 // Source is a path of a context that a step reads.
+//
+// BuildKit follows symbolic links within a context: what a link on the way leads
+// to is read, too.
 type Source struct {
 	Context string // "" is the main context, else the named one
 	Path    string // a pattern, relative to the context's root

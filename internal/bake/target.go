@@ -42,14 +42,18 @@ type Project struct {
 	// Read is every file that the answer depends on, relative to the checkout,
 	// those that were looked for and are absent included; Fingerprint takes it.
 	Read []string `json:"read"`
-	// Groups are the groups that were asked for and those within them, and the
-	// targets they name.
+	// Groups are all groups of the files, and the targets in them.
 	Groups map[string][]string `json:"groups,omitempty"`
-	// Targets are the selected targets and all that they need through target:
-	// contexts.
+	// Available are the names of all targets of the files, sorted.
+	Available []string `json:"available"`
+	// Targets are those that were asked for, all that they need through target:
+	// contexts, and the tests of Gates with what these need.
 	Targets map[string]*Target `json:"targets"`
-	// Selected are the names of Targets, each after what it needs.
+	// Selected are the targets that were asked for and what they need, each after
+	// what it needs.
 	Selected []string `json:"selected"`
+	// Gates are the tests that hold back tags of selected targets.
+	Gates []Gate `json:"gates,omitempty"`
 	// Services are those of the compose file that have an image and no build
 	// section: what tests may run beside.
 	Services map[string]*Service `json:"services,omitempty"`
@@ -59,6 +63,13 @@ type Project struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
+// Gate is a set of tests that must pass before tags move.
+type Gate struct {
+	Name  string   `json:"name"`  // of a target or group
+	Tests []string `json:"tests"` // the targets to run
+	Holds []string `json:"holds"` // the selected targets whose tags wait, never the tests
+}
+
 // Target is one image to build. Paths are cleaned, slash-separated and relative
 // to the checkout, which is "."; they lead nowhere outside it, also through
 // symbolic links, as the checkout was when it was read.
@@ -66,6 +77,8 @@ type Target struct {
 	Name        string   `json:"name"`
 	Description string   `json:"description,omitempty"`
 	Position    Position `json:"position"`
+	// Fields are where the target says what, by the bake file's name of the field.
+	Fields map[string]Position `json:"fields,omitempty"`
 
 	Context    Context            `json:"context"`
 	Contexts   map[string]Context `json:"contexts,omitempty"` // by name, as Dockerfiles say it
@@ -85,7 +98,8 @@ type Target struct {
 	SSH           []SSH             `json:"ssh,omitempty"`
 	CacheFrom     []Options         `json:"cacheFrom,omitempty"`
 	CacheTo       []Options         `json:"cacheTo,omitempty"`
-	Outputs       []Options         `json:"outputs,omitempty"` // only type image; attributes are hints
+	Outputs       []Options         `json:"outputs,omitempty"` // types image, registry and cacheonly
+	Call          string            `json:"call,omitempty"`    // check, outline or targets, where not build
 	Attest        map[string]string `json:"attest,omitempty"`  // type -> attributes as CSV, "disabled=true" when off
 	NoCache       bool              `json:"noCache,omitempty"`
 	NoCacheFilter []string          `json:"noCacheFilter,omitempty"`
@@ -96,6 +110,9 @@ type Target struct {
 	Ulimits    []string          `json:"ulimits,omitempty"` // NAME=SOFT:HARD
 	ExtraHosts map[string]string `json:"extraHosts,omitempty"`
 
+	// Linked says that it was not asked for: another target needs it. buildx does
+	// not publish such a target.
+	Linked bool `json:"linked,omitempty"`
 	// Needs are the targets that this one names as target: contexts, sorted.
 	Needs []string `json:"needs,omitempty"`
 	// Test is how to run it as a test: from slipway.yaml, by the target's name
