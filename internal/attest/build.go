@@ -26,8 +26,8 @@ type Build struct {
 	Finished   time.Time
 	Byproducts []Byproduct
 
-	// Secrets are the values that must not appear. Statement fails and names
-	// the field where one does; it writes none of them.
+	// Secrets are the values that must not appear, of eight bytes or more.
+	// Statement fails and says where one does; it writes none of them.
 	Secrets [][]byte
 }
 
@@ -75,7 +75,3 @@ type Byproduct struct {
 	MediaType string // may be empty
 	Digest    oci.Digest
 }
-
-// Statement is the in-toto statement with SLSA provenance of a build. An error
-// names the field that is missing or wrong.
-func Statement(b Build) ([]byte, error) { return nil, nil }

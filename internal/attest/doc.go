@@ -31,5 +31,6 @@ const (
 )
 
 // BuildType is the buildType of every provenance, described in
-// docs/build-type.md.
-const BuildType = "https://slipway.dev/build-type/v1"
+// docs/build-type.md. It is a name and no address: whoever owned its domain
+// could redefine it.
+const BuildType = "urn:slipway:build-type:v1"
