@@ -33,13 +33,13 @@ type Daemon struct {
 	ctx  context.Context
 	done chan struct{} // closed when the supervision has ended; nil before it starts
 
-	mu       sync.Mutex
-	current  *process
-	changed  chan struct{} // closed and replaced when current or failures change
-	failures int           // starts in a row that never answered
-	failed   error         // the last of them
-	runs     registry
-	recycle  bool
+	mu        sync.Mutex
+	current   *process
+	changed   chan struct{} // closed and replaced when current or failures change
+	failures  int           // starts in a row that never answered
+	failed    error         // the last of them
+	runs      registry
+	recycling bool
 }
 
 const (
@@ -184,27 +184,6 @@ func (d *Daemon) connect(ctx context.Context) (*client.Client, error) {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
-}
-
-// Recycle ends buildkitd, with everything that still runs in it, and starts it
-// again: now if no run is registered, else when the last one is released. It is
-// for a cancelled RUN step that may live on.
-func (d *Daemon) Recycle() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.recycle = true
-	d.recycleIfIdle()
-}
-
-// recycleIfIdle is called with d.mu held.
-func (d *Daemon) recycleIfIdle() {
-	if d.recycle && d.runs.idle() {
-		d.recycle = false
-		if d.current != nil {
-			d.current.answers = false // whoever asks for a client waits for the next
-			d.current.terminate(recycleWait)
-		}
-	}
 }
 
 // Close ends buildkitd: SIGTERM, then SIGKILL after 5 seconds. When it returns,

@@ -34,8 +34,12 @@ import (
 	"slipway/test/harness"
 )
 
-// shimOnce builds slipway-runc once for all tests of the package.
+// shimOnce builds slipway-runc once for all tests of the package. A machine
+// without Go may bring one, in SLIPWAY_TEST_SHIM.
 var shimOnce = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("SLIPWAY_TEST_SHIM"); path != "" {
+		return path, nil
+	}
 	dir, err := os.MkdirTemp("", "slipway-runc-")
 	if err != nil {
 		return "", err
@@ -58,7 +62,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
-	if path, err := shimOnce(); err == nil {
+	if path, err := shimOnce(); err == nil && os.Getenv("SLIPWAY_TEST_SHIM") == "" {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)

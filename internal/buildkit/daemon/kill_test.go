@@ -141,9 +141,14 @@ func TestKilledParent(t *testing.T) {
 	mustBuild(t, dial(t, start(t, cfg)), "RUN echo again\n", nil)
 }
 
+// TestRecycle asks for a new buildkitd while a build and a run are under way: it
+// comes when both have ended, and takes what still runs along.
 func TestRecycle(t *testing.T) {
-	d := start(t, config(t))
+	cfg := config(t)
+	d := start(t, cfg)
 	c := dial(t, d)
+	daemons := func() string { return fmt.Sprint(processes(cfg.Binary + " --config " + cfg.Root)) }
+	first := daemons()
 	release, err := d.Register("busy", daemon.Run{})
 	if err != nil {
 		t.Fatal(err)
@@ -152,16 +157,21 @@ func TestRecycle(t *testing.T) {
 	defer cancel()
 	result := begin(ctx, t, c, "1000004")
 	d.Recycle()
-	select {
-	case err := <-result:
-		t.Fatalf("the daemon was recycled under a run: %v", err)
-	default:
-	}
-	mustBuild(t, c, "RUN echo while it is busy\n", nil)
+	d.Recycle()
 	release()
-	until(t, "the step's processes end", gone("1000004"))
+	for i := range 3 { // each takes longer than it would take to see that nothing goes on
+		mustBuild(t, dial(t, d), fmt.Sprintf("RUN echo while it is busy %d; /bin/busybox sleep 0.3\n", i), nil)
+	}
+	if now := daemons(); now != first || gone("1000004")() {
+		t.Fatalf("the daemon was recycled under a build: it was %s and is %s", first, now)
+	}
+	cancel()
 	if err := <-result; err == nil {
 		t.Error("the build succeeded")
+	}
+	until(t, "the daemon is another", func() bool { now := daemons(); return now != first && now != "[]" })
+	if !gone("1000004")() {
+		t.Error("the step's processes live on")
 	}
 	mustBuild(t, dial(t, d), "RUN echo after\n", nil)
 }

@@ -91,5 +91,4 @@ func (d *Daemon) release(token string) {
 			d.cfg.Log.Warn("forgetting a run", "run", old, "err", err)
 		}
 	}
-	d.recycleIfIdle()
 }
