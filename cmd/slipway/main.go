@@ -30,7 +30,11 @@ func (e usageError) Unwrap() error { return e.error }
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == bake.ChildArg {
-		bake.Child(os.Stdin, os.Stdout) // reads a project, sealed off; it does not return
+		if err := bake.Child(os.Stdin, os.Stdout); err != nil { // reads a project, sealed off
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(exitFailure)
+		}
+		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {

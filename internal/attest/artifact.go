@@ -10,8 +10,8 @@ import (
 
 // ArtifactOptions says what an artifact manifest holds.
 type ArtifactOptions struct {
-	ArtifactType string // one of this package's media types, or any other
-	Subject      v1.Descriptor
+	ArtifactType string          // one of this package's media types, or any other
+	Subject      v1.Descriptor   // without a digest: none, the artifact stands by itself
 	Layers       []v1.Descriptor // in this order; none becomes the empty one, as the specification advises
 	Annotations  map[string]string
 }
@@ -39,13 +39,17 @@ func Artifact(a ArtifactOptions) []byte {
 	if len(layers) == 0 {
 		layers = []v1.Descriptor{emptyLayer()}
 	}
+	var subject *v1.Descriptor
+	if a.Subject.Digest != "" {
+		subject = &v1.Descriptor{MediaType: a.Subject.MediaType, Digest: a.Subject.Digest, Size: a.Subject.Size}
+	}
 	return mustMarshal(v1.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    v1.MediaTypeImageManifest,
 		ArtifactType: a.ArtifactType,
 		Config:       emptyLayer(),
 		Layers:       layers,
-		Subject:      &v1.Descriptor{MediaType: a.Subject.MediaType, Digest: a.Subject.Digest, Size: a.Subject.Size},
+		Subject:      subject,
 		Annotations:  a.Annotations,
 	})
 }

@@ -40,15 +40,15 @@ func (r *run) solve(ctx context.Context, n *node, p *plan) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	began := time.Now()
+	began := r.DB.Now()
 	progress := r.log.progress(n.key)
 	solved, err := r.Solver.Solve(ctx, p.solve, progress)
 	progress.end()
 	if err != nil {
 		return r.solveFailed(ctx, n, err)
 	}
-	r.log.Linef(n.key, "%d steps, %d of them cached, %.1f s", solved.Steps, solved.Cached, time.Since(began).Seconds())
-	made := result{trust: r.req.Trust, target: n.target.Name, platform: n.platform, inputs: p.digest, number: r.outcome.Number, builtAt: time.Now().UTC()}
+	r.log.Linef(n.key, "%d steps, %d of them cached, %.1f s", solved.Steps, solved.Cached, r.DB.Now().Sub(began).Seconds())
+	made := result{trust: r.req.Trust, target: n.target.Name, platform: n.platform, inputs: p.digest, number: r.outcome.Number, builtAt: r.DB.Now().UTC()}
 	if n.test {
 		if err := r.judge(n, solved.Reports); err != nil {
 			return failure(KindTest, err)
@@ -202,6 +202,9 @@ func (r *run) attest(ctx context.Context, n *node, p *plan, made result, began t
 		Invocation: fmt.Sprintf("%s/%d", r.req.Project, r.outcome.Number),
 		Started:    began, Finished: made.builtAt,
 		Byproducts: []attest.Byproduct{{Name: "inputs", MediaType: attest.MediaTypeInputs, Digest: p.digest}},
+	}
+	if b.Source.URI == "" {
+		b.Source.URI = "urn:slipway:folder:" + r.req.Project // sent by a client, or on this machine
 	}
 	for _, s := range p.solve.Secrets {
 		b.Secrets = append(b.Secrets, s)

@@ -10,47 +10,42 @@ import (
 	"slipway/internal/report"
 )
 
-// testName is the target or group that is a test without being told so, and
-// that gates everything unless the project says otherwise.
+// testName is the target or group that is a test without being told so.
 const testName = "test"
 
-// expand lists the targets of this run that a name stands for.
-func (r *run) expand(name string) (targets []string) {
-	if r.project.Targets[name] != nil {
-		return []string{name}
-	}
-	for _, member := range r.project.Groups[name] {
-		targets = append(targets, r.expand(member)...)
-	}
-	return targets
-}
-
-func (r *run) gates() map[string][]string {
-	if r.project.Settings.Gates != nil {
-		return r.project.Settings.Gates
-	}
-	return map[string][]string{testName: nil}
-}
-
-// testTargets are the targets that are run for their result, not their image.
-func (r *run) testTargets() (map[string]bool, error) {
+// testTargets are the targets that are run for their result, not their image:
+// those of gates, and those that the project says how to run as tests.
+func (r *run) testTargets() map[string]bool {
 	tests := map[string]bool{}
-	names := slices.Sorted(maps.Keys(r.gates()))
-	names = append(names, testName)
-	for name := range r.project.Settings.Tests {
-		names = append(names, name)
-	}
-	for _, name := range names {
-		for _, target := range r.expand(name) {
-			tests[target] = true
+	for _, g := range r.project.Gates {
+		for _, name := range g.Tests {
+			tests[name] = true
 		}
 	}
-	return tests, nil
+	names := append(slices.Collect(maps.Keys(r.project.Settings.Tests)), testName)
+	for _, name := range append(names, slices.Collect(maps.Keys(r.project.Settings.Gates))...) {
+		for _, target := range append([]string{name}, r.project.Groups[name]...) {
+			if r.project.Targets[target] != nil {
+				tests[target] = true
+			}
+		}
+	}
+	return tests
+}
+
+// order lists the run's targets, each after what it needs: tests first, with
+// what they are built on.
+func (r *run) order() []string {
+	var names []string
+	for _, g := range r.project.Gates {
+		names = append(names, g.Tests...)
+	}
+	return r.project.Order(append(names, r.project.Selected...)...)
 }
 
 // gate lets every node wait for the tests that hold it back. What a test is
-// built on waits for no test.
-func (r *run) gate(tests map[string]bool) error {
+// built on waits for no test: it is built first, and its tags stay all the same.
+func (r *run) gate() {
 	under := map[*node]bool{} // what a test is built on
 	var mark func(n *node)
 	mark = func(n *node) {
@@ -66,47 +61,29 @@ func (r *run) gate(tests map[string]bool) error {
 			mark(n)
 		}
 	}
-	for _, gate := range slices.Sorted(maps.Keys(r.gates())) {
-		gated := map[string]bool{}
-		for _, name := range r.gates()[gate] {
-			for _, target := range r.expand(name) {
-				gated[target] = true
+	for _, g := range r.project.Gates {
+		for _, n := range r.nodes {
+			if n.test || under[n] || !slices.Contains(g.Holds, n.target.Name) {
+				continue
 			}
-		}
-		all := len(r.gates()[gate]) == 0
-		for _, target := range r.expand(gate) {
 			for _, test := range r.nodes {
-				if test.target.Name != target {
-					continue
-				}
-				for _, n := range r.nodes {
-					if n.test || under[n] || !(all || gated[n.target.Name]) {
-						continue
-					}
+				if slices.Contains(g.Tests, test.target.Name) {
 					n.gates = append(n.gates, test)
 				}
 			}
 		}
 	}
-	return nil
 }
 
-// heldBack says whether the tags of a target stay because a test failed,
-// also of a target that tests are built on and that was built before them.
+// heldBack says whether the tags of a target stay because a test failed.
 func (r *run) heldBack(target string) (test string, held bool) {
-	for gate, names := range r.gates() {
-		applies := len(names) == 0
-		for _, name := range names {
-			applies = applies || slices.Contains(r.expand(name), target)
-		}
-		if !applies {
+	for _, g := range r.project.Gates {
+		if !slices.Contains(g.Holds, target) {
 			continue
 		}
-		for _, t := range r.expand(gate) {
-			for _, n := range r.nodes {
-				if n.target.Name == t && n.err != nil {
-					return t, true
-				}
+		for _, n := range r.nodes {
+			if n.err != nil && slices.Contains(g.Tests, n.target.Name) {
+				return n.target.Name, true
 			}
 		}
 	}

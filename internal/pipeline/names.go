@@ -54,6 +54,9 @@ func splitHost(name string) (host, rest string, ok bool) {
 func (e *Engine) tagsOf(p *bake.Project, project string, number int64, isTest func(string) bool) (map[string][]tag, error) {
 	tags := map[string][]tag{}
 	for _, name := range p.Selected {
+		if p.Targets[name].Linked {
+			continue // as with buildx: it was not asked for
+		}
 		for _, written := range p.Targets[name].Tags {
 			t, err := e.localTag(written)
 			if err != nil {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/containerd/platforms"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -268,7 +267,7 @@ func (r *run) settle(err error) Outcome {
 		t.Reasons = reasons
 		o.Targets = append(o.Targets, t)
 	}
-	o.Ended = time.Now().UTC()
+	o.Ended = r.DB.Now().UTC()
 	return o
 }
 

@@ -44,11 +44,15 @@ func (e *Engine) begin(ctx context.Context, req Request) (o Outcome, err error) 
 	return o, nil
 }
 
-// end writes what became of a run, in tx.
+// end writes what became of a run, in tx. A run that was given up stays so.
 func end(tx *db.Tx, o *Outcome) error {
-	if _, err := tx.Exec(`UPDATE runs SET state = ?, failure = ?, error = ?, ended_at = ? WHERE id = ? AND state = ?`,
-		o.State, o.Failure, o.Error, tx.Now(), o.Run, Running); err != nil {
+	n, err := tx.Exec(`UPDATE runs SET state = ?, failure = ?, error = ?, ended_at = ? WHERE id = ? AND state = ?`,
+		o.State, o.Failure, o.Error, tx.Now(), o.Run, Running)
+	if err != nil {
 		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("run %d of %s was given up meanwhile: somebody restarted the server, or removed it", o.Number, o.Project)
 	}
 	for _, t := range o.Targets {
 		reasons, err := json.Marshal(t.Reasons)

@@ -68,10 +68,10 @@ func (e *Engine) Run(ctx context.Context, req Request, sink Sink) (Outcome, erro
 	if r.secrets == nil {
 		r.secrets = map[string][]byte{}
 	}
-	r.log = newLog(slices.Collect(maps.Values(req.Secrets)), sink, time.Now)
+	r.log = newLog(slices.Collect(maps.Values(req.Secrets)), sink, e.DB.Now)
 	err = r.carryOut(ctx)
 	err = r.finish(context.WithoutCancel(ctx), err)
-	sink(Event{At: time.Now().UTC(), Outcome: &r.outcome})
+	sink(Event{At: e.DB.Now().UTC(), Outcome: &r.outcome})
 	return r.outcome, err
 }
 
@@ -133,7 +133,7 @@ func (r *run) readProject(ctx context.Context) error {
 		"GIT_BRANCH": r.req.Source.Branch, "GIT_TAG": r.req.Source.Tag,
 	}
 	maps.Copy(vars, r.req.Vars)
-	p, err := r.Read(ctx, bake.Request{Dir: r.req.Dir, Files: r.req.Files, Targets: r.req.Targets, Optional: []string{testName}, Set: r.req.Set, Vars: vars})
+	p, err := r.Read(ctx, bake.Request{Dir: r.req.Dir, Files: r.req.Files, Targets: r.req.Targets, Set: r.req.Set, Vars: vars})
 	if err != nil {
 		return err
 	}
@@ -145,17 +145,14 @@ func (r *run) readProject(ctx context.Context) error {
 	if err := r.readSecrets(); err != nil {
 		return err
 	}
-	tests, err := r.testTargets()
-	if err != nil {
-		return err
-	}
+	tests := r.testTargets()
 	isTest := func(name string) bool { return tests[name] }
 	if r.tags, err = r.tagsOf(p, r.req.Project, r.outcome.Number, isTest); err != nil {
 		return err
 	}
 	for _, name := range r.req.ForceTargets {
 		if p.Targets[name] == nil {
-			return fmt.Errorf("--force names target %s, which this run does not have: it has %s", name, strings.Join(p.Selected, ", "))
+			return fmt.Errorf("--force names target %s, which this run does not have: it has %s", name, strings.Join(slices.Sorted(maps.Keys(p.Targets)), ", "))
 		}
 	}
 	return r.layOut(tests)
@@ -164,7 +161,7 @@ func (r *run) readProject(ctx context.Context) error {
 // readSecrets reads the values of the project's secrets, so that none of them
 // ever gets into the log. One that is missing is an error where it is needed.
 func (r *run) readSecrets() error {
-	for _, name := range r.project.Selected {
+	for _, name := range r.order() {
 		t := r.project.Targets[name]
 		for _, s := range t.Secrets {
 			if _, given := r.secrets[s.ID]; given || s.Path == "" {
@@ -187,12 +184,11 @@ func (r *run) readSecrets() error {
 // maxSecret is BuildKit's own limit, in bytes.
 const maxSecret = 500 << 10
 
-// layOut makes the nodes, each after what it needs. Tests come first, with
-// what they are built on.
+// layOut makes the nodes, each after what it needs.
 func (r *run) layOut(tests map[string]bool) error {
 	byKey := map[string]*node{}
 	key := func(name, platform string) string { return name + " " + platform }
-	for _, name := range r.project.Selected {
+	for _, name := range r.order() {
 		t := r.project.Targets[name]
 		platforms := slices.Clone(t.Platforms)
 		if len(platforms) == 0 {
@@ -221,7 +217,8 @@ func (r *run) layOut(tests map[string]bool) error {
 			r.nodes = append(r.nodes, n)
 		}
 	}
-	return r.gate(tests)
+	r.gate()
+	return nil
 }
 
 // work decides a node, and builds it if it must be.
@@ -337,7 +334,7 @@ func (r *run) reusable(ctx context.Context, n *node, p *plan, last *result) (*re
 		reasons, err := r.explain(ctx, p, last)
 		return nil, reasons, err
 	}
-	if age := time.Since(found.builtAt); len(p.unpinned) > 0 && r.maxAge() > 0 && age > r.maxAge() {
+	if age := r.DB.Now().Sub(found.builtAt); len(p.unpinned) > 0 && r.maxAge() > 0 && age > r.maxAge() {
 		p.solve.NoCache = true // the builder's own cache is as old
 		return nil, []Reason{{What: "max-age", Name: r.maxAge().String(), How: fmt.Sprintf("is over: %s (%s:%d) was run %s ago", p.unpinned[0].What, p.solve.DockerfileName, p.unpinned[0].Line, age.Round(time.Second))}}, nil
 	}

@@ -18,7 +18,7 @@ func Describe(ctx context.Context, dir string) (s pipeline.Source, err error) {
 	if c == nil {
 		return s, nil
 	}
-	s = pipeline.Source{URI: "file://" + dir, Commit: c.SHA, Branch: c.Branch, Tag: c.Tag, Dirty: dirty}
+	s = pipeline.Source{Commit: c.SHA, Branch: c.Branch, Tag: c.Tag, Dirty: dirty}
 	s.Changed = func(ctx context.Context, paths []string) time.Time {
 		at, err := git.LastCommitTouching(ctx, dir, c.SHA, paths)
 		if err != nil {
