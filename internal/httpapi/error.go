@@ -28,7 +28,7 @@ func (h *Handler) writeError(c *call, err error) {
 	}
 	// To a question by HEAD the answer is yes or no: containerd gives up on
 	// anything else. Refusals for lack of rights stay what they are.
-	if c.Method == http.MethodHead && (status == http.StatusBadRequest || status == http.StatusMethodNotAllowed) {
+	if c.Method == http.MethodHead && (status == http.StatusBadRequest || status == http.StatusMethodNotAllowed || ofUpstream(e)) {
 		status = http.StatusNotFound
 	}
 	body, jsonErr := json.Marshal(map[string]any{"errors": []*oci.Error{e}})
@@ -51,6 +51,12 @@ func (h *Handler) writeError(c *call, err error) {
 	if c.Method != http.MethodHead {
 		_, _ = c.Write(body)
 	}
+}
+
+// ofUpstream reports that another registry failed. Whoever asks before a push
+// shall push; whoever asks before a pull is told more by GET.
+func ofUpstream(e *oci.Error) bool {
+	return e.Code == oci.CodeBadUpstream || e.Code == oci.CodeUpstreamDown || e.Code == oci.CodeTooManyRequests
 }
 
 func (c *call) Write(b []byte) (int, error) { return c.ResponseWriter.Write(b) }

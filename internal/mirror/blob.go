@@ -67,6 +67,11 @@ func (m *Mirror) StatBlob(ctx context.Context, repository string, d oci.Digest) 
 			return size, nil
 		}
 	}
+	if p.backoff.spare() {
+		// Most likely a push asks, which need not wait for a registry that is
+		// down.
+		return 0, oci.NewError(oci.CodeUpstreamDown, fmt.Sprintf("blob %s of %s is not here yet, and upstream %s has just failed", d, repository, p.Name))
+	}
 	var found int64
 	// Each asks for itself: the answer cannot be shared as an error can, and
 	// clients seldom ask for a blob before they pull it.
@@ -91,11 +96,14 @@ func (m *Mirror) alone(ctx context.Context, fn func(context.Context) error) erro
 }
 
 func (m *Mirror) askSize(ctx context.Context, p *place, d oci.Digest) (int64, error) {
-	resp, err := p.do(ctx, http.MethodHead, p.path, "/blobs/"+d.String(), nil, m.c.Stall)
+	resp, err := p.do(ctx, http.MethodHead, p.path, "/blobs/"+d.String(), nil, m.c.Stall/3)
 	if err != nil {
 		return 0, blobError(p, d, err)
 	}
 	defer discard(resp)
+	if resp.StatusCode != http.StatusOK {
+		return 0, bad(p, fmt.Sprintf("answers with status %d when asked for the size of blob %s", resp.StatusCode, d))
+	}
 	size := resp.ContentLength
 	want, known, err := expectedSize(m.DB.Read(ctx), p.repository, d)
 	switch {

@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -381,7 +382,7 @@ func TestInProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.AfterFunc(10*time.Millisecond, cancel)
-	if n, err := impatient.Read(make([]byte, 10)); err != context.Canceled {
+	if n, err := impatient.Read(make([]byte, 10)); !errors.Is(err, context.Canceled) {
 		t.Errorf("read %d, %v after giving up", n, err)
 	}
 	if end, err := b.Seek(-10, io.SeekEnd); err != nil || end != b.Size-10 {

@@ -104,7 +104,7 @@ func (d *download) pause(err error) error {
 			return err
 		}
 		d.place.backoff.failed()
-		return oci.NewError(oci.CodeUnavailable, fmt.Sprintf("upstream %s broke off after %d bytes of blob %s: %s", d.place.Name, d.offset, d.digest, reason(err))).WithCause(err)
+		return oci.NewError(oci.CodeUpstreamDown, fmt.Sprintf("upstream %s broke off after %d bytes of blob %s: %s", d.place.Name, d.offset, d.digest, reason(err))).WithCause(err)
 	}
 	timer := time.NewTimer(firstPause << (d.idle - 1))
 	defer timer.Stop()

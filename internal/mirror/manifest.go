@@ -82,7 +82,7 @@ func (m *Mirror) readManifest(ctx context.Context, p *place, ref oci.Reference) 
 	content, err = io.ReadAll(io.LimitReader(resp.Body, m.c.ManifestLimit+1))
 	if err != nil {
 		p.backoff.failed()
-		return nil, "", "", oci.NewError(oci.CodeUnavailable, fmt.Sprintf("upstream %s broke off in manifest %s: %s", p.Name, ref, reason(err))).WithCause(err)
+		return nil, "", "", oci.NewError(oci.CodeUpstreamDown, fmt.Sprintf("upstream %s broke off in manifest %s: %s", p.Name, ref, reason(err))).WithCause(err)
 	}
 	if int64(len(content)) > m.c.ManifestLimit {
 		return nil, "", "", tooLarge
@@ -104,6 +104,42 @@ func bad(p *place, what string) error {
 	return oci.NewError(oci.CodeBadUpstream, fmt.Sprintf("upstream %s %s, in %s: nothing of it was kept", p.Name, what, p.path))
 }
 
+// complete fetches what a person's push relies on and did not bring: asked by
+// HEAD for a blob, this registry says yes to what the upstream has. What
+// cannot be had the registry names when it refuses the push.
+func (m *Mirror) complete(ctx context.Context, p registry.Push) {
+	parsed, err := oci.ParseManifest(p.MediaType, p.Content)
+	if err != nil || m.c.Offline {
+		return
+	}
+	for _, e := range parsed.Edges {
+		if e.Kind == oci.EdgeForeign {
+			continue
+		}
+		if e.Kind == oci.EdgeManifest {
+			_, _, err = m.settle(ctx, m.place(p.Repository), oci.Reference{Digest: e.Digest})
+		} else {
+			err = m.have(ctx, p.Repository, e.Digest)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// have waits until a blob is here.
+func (m *Mirror) have(ctx context.Context, repository string, d oci.Digest) error {
+	b, err := m.OpenBlob(ctx, repository, d)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if b.Whole == nil {
+		return nil
+	}
+	return b.Whole(ctx)
+}
+
 // PutManifest implements httpapi.Writer. A push to an upstream's repository,
 // such as an import, is a person's: neither what the upstream says of the tag
 // nor the need for room touches it.
@@ -117,6 +153,7 @@ func (m *Mirror) PutManifest(ctx context.Context, p registry.Push) (registry.Pus
 		if p.Reference.Tag != "" {
 			tags = append([]string{p.Reference.Tag}, tags...)
 		}
+		m.complete(ctx, p)
 		also := p.Record
 		p.Record = func(tx *db.Tx, pushed registry.Pushed) error {
 			for _, tag := range tags {

@@ -332,7 +332,7 @@ func TestResolve(t *testing.T) {
 	l.clock.Advance(2 * time.Hour)
 	check("docker.io/library/debian", "bookworm", mirror.Resolution{Digest: d, From: mirror.FromCache, Stale: true})
 	check("docker.io/library/alpine", "3", mirror.Resolution{Digest: imported, From: mirror.FromImport})
-	if _, err := l.Resolve(ctx, "docker.io/library/debian", oci.Reference{Tag: "trixie"}); !oci.HasCode(err, oci.CodeUnavailable) {
+	if _, err := l.Resolve(ctx, "docker.io/library/debian", oci.Reference{Tag: "trixie"}); !oci.HasCode(err, oci.CodeUpstreamDown) {
 		t.Errorf("without an upstream: %v", err)
 	}
 }

@@ -40,7 +40,7 @@ func (u *upstream) do(ctx context.Context, method, path, rest string, header htt
 			return nil, ctx.Err() // this registry stops
 		}
 		u.backoff.failed()
-		return nil, oci.NewError(oci.CodeUnavailable, fmt.Sprintf("upstream %s cannot be reached: %s", u.Name, reason(err))).WithCause(err)
+		return nil, oci.NewError(oci.CodeUpstreamDown, fmt.Sprintf("upstream %s cannot be reached: %s", u.Name, reason(err))).WithCause(err)
 	}
 	if err := u.judge(resp, path); err != nil {
 		discard(resp)
@@ -71,7 +71,7 @@ func (u *upstream) judge(resp *http.Response, path string) error {
 			u.backoff.hold(retryAfter(resp, u.backoff.now(), time.Minute))
 		}
 		u.backoff.failed()
-		return oci.NewError(oci.CodeUnavailable, fmt.Sprintf("upstream %s answers with status %d: try again later", u.Name, status))
+		return oci.NewError(oci.CodeUpstreamDown, fmt.Sprintf("upstream %s answers with status %d: try again later", u.Name, status))
 	default:
 		return oci.NewError(oci.CodeBadUpstream, fmt.Sprintf("upstream %s answers with status %d, which no registry should", u.Name, status))
 	}

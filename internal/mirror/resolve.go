@@ -131,7 +131,7 @@ func (m *Mirror) settle(ctx context.Context, p *place, ref oci.Reference) (from 
 // missing adds to an upstream's failure what it was needed for.
 func missing(what string, err error) error {
 	var told *oci.Error
-	if !errors.As(err, &told) || (told.Code != oci.CodeUnavailable && told.Code != oci.CodeTooManyRequests) || told == errClosed {
+	if !errors.As(err, &told) || (told.Code != oci.CodeUpstreamDown && told.Code != oci.CodeTooManyRequests) {
 		return err
 	}
 	return oci.NewError(told.Code, what+" is not here yet, and "+told.Message).WithDetail(told.Detail).WithCause(err)

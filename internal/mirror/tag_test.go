@@ -215,6 +215,59 @@ func TestImportBelongsToAPerson(t *testing.T) {
 	})
 }
 
+// TestImportOverHTTP pushes as clients do, which ask by HEAD what they need not
+// send: with an upstream that is down, refuses, lacks everything or has a part.
+func TestImportOverHTTP(t *testing.T) {
+	layer := random(30_000)
+	image := registrytest.Image(config, layer)
+	for name, tt := range map[string]struct {
+		prepare func(u *upstream)
+		sends   int // blobs, of two
+	}{
+		"down":         {func(u *upstream) { u.Server.Close() }, 2},
+		"429":          {func(u *upstream) { u.misbehave(fail(429)) }, 2},
+		"500":          {func(u *upstream) { u.misbehave(fail(500)) }, 2},
+		"lies":         {func(u *upstream) { u.misbehave(fail(206)) }, 2},
+		"lacks it":     {func(u *upstream) {}, 2},
+		"has a layer":  {func(u *upstream) { u.PutBlob("library/debian", layer) }, 1},
+		"has it whole": {func(u *upstream) { u.PutImage("library/debian", "", layer) }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUpstream(t)
+			tt.prepare(u)
+			l := newLocal(t, mirrorOf(u))
+			host := strings.TrimPrefix(l.server.URL, "http://")
+			head := func(path string) int {
+				resp, err := http.Head(l.server.URL + "/v2/" + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = resp.Body.Close()
+				if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotFound {
+					t.Errorf("HEAD %s: %s", path, resp.Status)
+				}
+				return resp.StatusCode
+			}
+			head(debian)
+			sent := 0
+			for _, content := range [][]byte{config, layer} {
+				if head(library+"/blobs/"+digestOf(content)) == http.StatusNotFound {
+					upload(t, host, library, content)
+					sent++
+				}
+			}
+			if sent != tt.sends {
+				t.Errorf("sent %d blobs, not %d", sent, tt.sends)
+			}
+			put(t, host, debian, oci.MediaTypeImageManifest, image)
+			l.c.Offline = true
+			l.reopen()
+			l.want(debian, image)
+			l.want(library+"/blobs/"+digestOf(layer), layer)
+		})
+	}
+}
+
 func TestMaxAgeZeroAsksEachTime(t *testing.T) {
 	u := newUpstream(t)
 	u.PutImage("library/debian", "bookworm", []byte("1"))

@@ -112,7 +112,6 @@ type upstream struct {
 	realms    map[string]bool // hosts that may hand out tokens
 	client    *http.Client
 	stall     time.Duration
-	limit     int64
 	downloads chan struct{} // holds a token for each that may run
 
 	tokens  tokens
@@ -149,7 +148,7 @@ func newUpstream(c Config, u Upstream) (*upstream, error) {
 		return nil, fmt.Errorf("upstream %s: username and password belong together", u.Name)
 	}
 	up := &upstream{
-		Upstream: u, url: parsed, prefix: prefix, stall: c.Stall, limit: c.ManifestLimit,
+		Upstream: u, url: parsed, prefix: prefix, stall: c.Stall,
 		realms:    map[string]bool{strings.ToLower(parsed.Host): true},
 		downloads: make(chan struct{}, parallel),
 	}

@@ -34,7 +34,8 @@ const (
 	CodeManifestTooLarge  Code = "MANIFEST_TOO_LARGE"
 	CodeInsufficientSpace Code = "INSUFFICIENT_STORAGE"
 	CodeUnavailable       Code = "UNAVAILABLE"
-	CodeBadUpstream       Code = "UPSTREAM_INVALID" // a mirrored registry answered what cannot be true
+	CodeBadUpstream       Code = "UPSTREAM_INVALID"     // a mirrored registry answered what cannot be true
+	CodeUpstreamDown      Code = "UPSTREAM_UNAVAILABLE" // it does not answer
 	CodeUnknown           Code = "UNKNOWN"
 )
 
@@ -62,6 +63,7 @@ var statusOf = map[Code]int{
 	CodeInsufficientSpace:   http.StatusInsufficientStorage,
 	CodeUnavailable:         http.StatusServiceUnavailable,
 	CodeBadUpstream:         http.StatusBadGateway,
+	CodeUpstreamDown:        http.StatusServiceUnavailable,
 	CodeUnknown:             http.StatusInternalServerError,
 }
 
