@@ -1,0 +1,3 @@
+package git
+
+type fetched struct{}
