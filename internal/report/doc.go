@@ -6,26 +6,6 @@
 // bounded; whatever is shown to people is clipped and valid UTF-8.
 //
 // Coverage is counted in the unit of its format, statements for Go and lines
-// for the others. A Cover keeps each unit until it is stored, so that Merge
-// counts a line that two reports cover once.
+// for the others. A Cover just read keeps each unit, so that Merge counts a
+// line that two reports cover once; stored as JSON it keeps the sums only.
 package report
-
-// Kinds of content, as Kind tells them apart.
-const (
-	KindJUnit     = "junit"
-	KindGo        = "go"
-	KindCobertura = "cobertura"
-	KindLCOV      = "lcov"
-	KindOther     = "other"
-)
-
-// MaxSize is the size in bytes above which a report is not read.
-const MaxSize = 64 << 20
-
-// Kind recognises a report by its content; path only breaks a tie.
-func Kind(path string, content []byte) string { return KindOther }
-
-// IsCoverage reports whether a kind is one that Coverage reads.
-func IsCoverage(kind string) bool {
-	return kind == KindGo || kind == KindCobertura || kind == KindLCOV
-}
