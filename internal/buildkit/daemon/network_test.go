@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sync/errgroup"
 
 	"slipway/internal/buildkit/daemon"
@@ -68,6 +70,112 @@ RUN for t in %s; do ip=${t%%:*}; /bin/busybox nc -w 3 $ip ${t#*:} </dev/null && 
 	if strings.Contains(img.log, "reached") || !strings.Contains(img.log, "tried all") {
 		t.Errorf("a step reached this machine:\n%s", img.log)
 	}
+}
+
+// TestProxyOnThisMachine has a proxy on an address of this machine: the one port
+// on it that steps reach.
+func TestProxyOnThisMachine(t *testing.T) {
+	out := newOutside(t) // for 198.51.100.1, an address of this machine that is not loopback
+	listen := func() string {
+		l, err := net.Listen("tcp", "198.51.100.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = fmt.Fprintf(w, "proxied %s\n", r.URL)
+		})}
+		go func() { _ = srv.Serve(l) }()
+		t.Cleanup(func() { _ = srv.Close() })
+		return l.Addr().String()
+	}
+	proxy, other := listen(), listen()
+	cfg := config(t)
+	cfg.Proxy = daemon.ProxyEnv{HTTP: "http://" + proxy, No: out.addr}
+	args := map[string]string{}
+	for name, value := range cfg.Proxy.BuildArgs() {
+		args["build-arg:"+name] = value
+	}
+	c := dial(t, start(t, cfg))
+	img := mustBuild(t, c, fmt.Sprintf(`RUN /bin/busybox wget -q -O - http://far.example/x; /bin/busybox nc -w 3 %s </dev/null || echo refused
+`, strings.ReplaceAll(other, ":", " ")), args)
+	if !strings.Contains(img.log, "proxied http://far.example/x") || !strings.Contains(img.log, "refused") {
+		t.Errorf("the step said:\n%s", img.log)
+	}
+	// No part of the cache: another proxy, the same steps.
+	again := mustBuild(t, c, fmt.Sprintf(`RUN /bin/busybox wget -q -O - http://far.example/x; /bin/busybox nc -w 3 %s </dev/null || echo refused
+`, strings.ReplaceAll(other, ":", " ")), nil)
+	if again.cached != 2 || again.digest != img.digest {
+		t.Errorf("without the proxy %d of 2 steps came from the cache", again.cached)
+	}
+}
+
+// TestNameServerOnLoopback has a machine whose only name server is on loopback.
+// It runs again in a process that has a resolv.conf of its own.
+func TestNameServerOnLoopback(t *testing.T) {
+	conf := os.Getenv("SLIPWAY_TEST_RESOLV")
+	if conf == "" {
+		config(t) // skips
+		conf = tempDir(t) + "/resolv.conf"
+		if err := os.WriteFile(conf, []byte("nameserver 127.0.0.77\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(self, "-test.run", "^TestNameServerOnLoopback$", "-test.v")
+		cmd.Env = append(os.Environ(), "SLIPWAY_TEST_RESOLV="+conf)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestNameServerOnLoopback") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	target, err := filepath.EvalSymlinks("/etc/resolv.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount(conf, target, "", syscall.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	serveNames(t, "127.0.0.77:53", [4]byte{192, 0, 2, 99})
+	img := mustBuild(t, dial(t, start(t, config(t))), "RUN /bin/busybox nslookup -type=a only-here.example\n", nil)
+	if !strings.Contains(img.log, "192.0.2.99") {
+		t.Errorf("the step said:\n%s", img.log)
+	}
+}
+
+// serveNames answers every question for an address with the same.
+func serveNames(t *testing.T, at string, answer [4]byte) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		buf := make([]byte, 1500)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(buf[:n]) != nil || len(m.Questions) == 0 {
+				continue
+			}
+			m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
+			if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+				m.Answers = []dnsmessage.Resource{{
+					Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
+					Body:   &dnsmessage.AResource{A: answer},
+				}}
+			}
+			if raw, err := m.Pack(); err == nil {
+				_, _ = conn.WriteTo(raw, from)
+			}
+		}
+	}()
 }
 
 // TestBuildsAreApart has a step that serves, and another build that tries it.
