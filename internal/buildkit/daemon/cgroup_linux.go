@@ -87,8 +87,8 @@ func (c *cgroup) settings(cfg Config) []setting {
 	quota := int64(cfg.CPUs * period)
 	if c.v2 {
 		list := []setting{
-			{"cpu", "", "cpu.weight", "20", "priority of serving for processors", false},
-			{"io", "", "io.weight", "default 20", "", true},
+			{"cpu", "", "cpu.weight", "33", "priority of serving for processors", false},
+			{"io", "", "io.weight", "default 33", "", true},
 			{"memory", "builds", "memory.max", memory, "memory", false},
 			{"memory", "builds", "memory.swap.max", "0", "", true},
 			{"pids", "builds", "pids.max", pids, "number of processes", false},
@@ -99,8 +99,8 @@ func (c *cgroup) settings(cfg Config) []setting {
 		return list
 	}
 	list := []setting{
-		{"cpu", "", "cpu.shares", "200", "priority of serving for processors", false},
-		{"blkio", "", "blkio.bfq.weight", "20", "", true},
+		{"cpu", "", "cpu.shares", "340", "priority of serving for processors", false},
+		{"blkio", "", "blkio.bfq.weight", "33", "", true},
 		{"memory", "builds", "memory.limit_in_bytes", memory, "memory", false},
 		{"memory", "builds", "memory.memsw.limit_in_bytes", memory, "", true},
 		{"pids", "builds", "pids.max", pids, "number of processes", false},

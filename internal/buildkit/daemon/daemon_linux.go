@@ -22,12 +22,13 @@ import (
 
 // Daemon is a supervised buildkitd. Its methods may be called at the same time.
 type Daemon struct {
-	cfg    Config
-	id     string // of Root: eight hexadecimal digits, in the names of what is made on the host
-	socket string
-	lock   *os.File
-	net    network
-	group  *cgroup
+	cfg     Config
+	id      string // of Root: eight hexadecimal digits, in the names of what is made on the host
+	sockets string // folder of the sockets: Root, unless its path is too long
+	socket  string
+	lock    *os.File
+	net     network
+	group   *cgroup
 
 	stop context.CancelFunc // ends the supervision
 	ctx  context.Context
@@ -74,14 +75,11 @@ func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d := &Daemon{cfg: cfg, id: id(cfg.Root), changed: make(chan struct{})}
-	d.socket = filepath.Join(cfg.Root, "buildkitd.sock")
-	if len(d.socket) > 100 { // an address of a Unix socket has 108 bytes
-		dir := "/run/slipway-" + d.id
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("buildkitd: a folder for its socket: %w", err)
-		}
-		d.socket = filepath.Join(dir, "buildkitd.sock")
+	d.sockets = cfg.Root
+	if len(cfg.Root) > 80 { // an address of a Unix socket has 108 bytes
+		d.sockets = "/run/slipway-" + d.id
 	}
+	d.socket = filepath.Join(d.sockets, "buildkitd.sock")
 	if d.lock, err = claim(ctx, filepath.Join(cfg.Root, "lock")); err != nil {
 		return nil, err
 	}
@@ -286,6 +284,9 @@ func (d *Daemon) note(change func()) {
 // files that are for one life only.
 func (d *Daemon) sweep() error {
 	err := errors.Join(d.net.remove(), d.group.remove())
+	if d.sockets != d.cfg.Root {
+		err = errors.Join(err, os.RemoveAll(d.sockets))
+	}
 	for _, path := range []string{d.socket, filepath.Join(d.cfg.Root, "state", "net")} {
 		err = errors.Join(err, os.RemoveAll(path))
 	}
@@ -349,6 +350,9 @@ func (c *Config) measure() error {
 // write puts the files of one start in place.
 func (d *Daemon) write() error {
 	c := d.cfg
+	if err := os.MkdirAll(d.sockets, 0o700); err != nil {
+		return fmt.Errorf("a folder for buildkitd's socket: %w", err)
+	}
 	settings := shim.Settings{Runtime: c.Runtime, Cgroup: d.group.builds()}
 	if len(c.CAFiles) > 0 {
 		settings.CAFile = filepath.Join(d.dir(), "ca.crt")
@@ -367,7 +371,7 @@ func (d *Daemon) write() error {
 	for name, content := range map[string][]byte{
 		shim.SettingsFile: raw,
 		"cni.conflist":    conflist,
-		"buildkitd.toml":  []byte(c.toml(d.dir(), d.socket, d.group.builds())),
+		"buildkitd.toml":  []byte(c.toml(d.dir(), d.sockets, d.group.builds())),
 	} {
 		if err := os.WriteFile(filepath.Join(d.dir(), name), content, 0o600); err != nil {
 			return err

@@ -211,6 +211,25 @@ func TestDaemonThatDoesNotStart(t *testing.T) {
 	}
 }
 
+func TestLongRoot(t *testing.T) {
+	cfg := config(t)
+	cfg.Root = filepath.Join(cfg.Root, strings.Repeat("long/", 30), "root with a space")
+	d := start(t, cfg)
+	mustBuild(t, dial(t, d), "RUN echo here\n", nil)
+	socket := strings.TrimPrefix(d.Address(), "unix://")
+	for _, name := range []string{filepath.Dir(socket), cfg.Root} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Dir(socket)); err == nil {
+		t.Errorf("%s is left", filepath.Dir(socket))
+	}
+}
+
 func TestLimits(t *testing.T) {
 	cfg := config(t)
 	cfg.Processes, cfg.Memory = 100, 200<<20

@@ -12,7 +12,7 @@ import (
 
 // toml returns buildkitd's configuration. There is no registry in it: images come
 // from and go to Slipway's store, over the session of each solve.
-func (c Config) toml(dir, socket, cgroupParent string) string {
+func (c Config) toml(dir, sockets, cgroupParent string) string {
 	var b strings.Builder
 	set := func(key string, value any) {
 		switch v := value.(type) {
@@ -31,9 +31,9 @@ func (c Config) toml(dir, socket, cgroupParent string) string {
 	b.WriteString("\n[log]\n")
 	set("format", "json")
 	b.WriteString("\n[grpc]\n")
-	fmt.Fprintf(&b, "address = [ %s ]\n", strconv.Quote("unix://"+socket))
+	fmt.Fprintf(&b, "address = [ %s ]\n", strconv.Quote("unix://"+filepath.Join(sockets, "buildkitd.sock")))
 	b.WriteString("\n[otel]\n")
-	set("socketPath", filepath.Join(dir, "otel.sock"))
+	set("socketPath", filepath.Join(sockets, "otel.sock"))
 	b.WriteString("\n[cdi]\n")
 	set("disabled", true)
 	b.WriteString("\n[worker.containerd]\n")
