@@ -23,7 +23,10 @@ func (h *Handler) writeError(c *call, err error) {
 		e = oci.NewError(oci.CodeUnknown, "the registry failed; its log says why").WithCause(err)
 	}
 	status := e.Status()
-	if status >= 500 {
+	switch {
+	case ofUpstream(e):
+		h.Log.Warn("another registry failed", "method", c.Method, "path", c.URL.Path, "code", e.Code, "message", e.Message)
+	case status >= 500:
 		h.Log.Error("request failed", "method", c.Method, "path", c.URL.Path, "status", status, "code", e.Code, "message", e.Message, "err", errors.Unwrap(e))
 	}
 	// To a question by HEAD the answer is yes or no: containerd gives up on

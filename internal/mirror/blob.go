@@ -67,10 +67,8 @@ func (m *Mirror) StatBlob(ctx context.Context, repository string, d oci.Digest) 
 			return size, nil
 		}
 	}
-	if p.backoff.spare() {
-		// Most likely a push asks, which need not wait for a registry that is
-		// down.
-		return 0, oci.NewError(oci.CodeUpstreamDown, fmt.Sprintf("blob %s of %s is not here yet, and upstream %s has just failed", d, repository, p.Name))
+	if p.backoff.spare() { // most likely a push asks, which need not wait
+		return 0, p.justFailed("blob " + d.String() + " of " + repository)
 	}
 	var found int64
 	// Each asks for itself: the answer cannot be shared as an error can, and

@@ -117,7 +117,7 @@ func (m *Mirror) complete(ctx context.Context, p registry.Push) {
 			continue
 		}
 		if e.Kind == oci.EdgeManifest {
-			_, _, err = m.settle(ctx, m.place(p.Repository), oci.Reference{Digest: e.Digest})
+			_, _, err = m.settle(ctx, m.place(p.Repository), oci.Reference{Digest: e.Digest}, false)
 		} else {
 			err = m.have(ctx, p.Repository, e.Digest)
 		}

@@ -36,7 +36,7 @@ type Resolution struct {
 // is here when it returns. It does not count as a pull.
 func (m *Mirror) Resolve(ctx context.Context, repository string, ref oci.Reference) (Resolution, error) {
 	var r Resolution
-	manifest, err := m.settled(ctx, repository, ref, func(repository string, from string, stale bool) (registry.Manifest, error) {
+	manifest, err := m.settled(ctx, repository, ref, true, func(repository string, from string, stale bool) (registry.Manifest, error) {
 		r.From, r.Stale = from, stale
 		return m.Registry.StatManifest(ctx, repository, ref)
 	})
@@ -46,15 +46,16 @@ func (m *Mirror) Resolve(ctx context.Context, repository string, ref oci.Referen
 
 // GetManifest implements httpapi.Reader.
 func (m *Mirror) GetManifest(ctx context.Context, repository string, ref oci.Reference) (registry.Manifest, error) {
-	return m.settled(ctx, repository, ref, func(repository, _ string, _ bool) (registry.Manifest, error) {
+	return m.settled(ctx, repository, ref, true, func(repository, _ string, _ bool) (registry.Manifest, error) {
 		return m.Registry.GetManifest(ctx, repository, ref)
 	})
 }
 
 // StatManifest implements httpapi.Reader. What is missing is fetched: whoever
-// asks will pull it next, and Docker Hub counts that once.
+// asks will pull it next, and Docker Hub counts that once. Of an upstream that
+// has just failed that is not tried: it may be a push that asks.
 func (m *Mirror) StatManifest(ctx context.Context, repository string, ref oci.Reference) (registry.Manifest, error) {
-	return m.settled(ctx, repository, ref, func(repository, _ string, _ bool) (registry.Manifest, error) {
+	return m.settled(ctx, repository, ref, false, func(repository, _ string, _ bool) (registry.Manifest, error) {
 		return m.Registry.StatManifest(ctx, repository, ref)
 	})
 }
@@ -76,8 +77,9 @@ func (m *Mirror) Stale(ctx context.Context, repository string, ref oci.Reference
 	return fmt.Sprintf("last confirmed by the upstream %s ago", age.Round(time.Second))
 }
 
-// settled reads once the reference is here and as fresh as it can be.
-func (m *Mirror) settled(ctx context.Context, repository string, ref oci.Reference, read func(repository, from string, stale bool) (registry.Manifest, error)) (registry.Manifest, error) {
+// settled reads once the reference is here and as fresh as it can be. It takes
+// patience to wait for what is not here on an upstream that has just failed.
+func (m *Mirror) settled(ctx context.Context, repository string, ref oci.Reference, patient bool, read func(repository, from string, stale bool) (registry.Manifest, error)) (registry.Manifest, error) {
 	repository, err := m.Canonical(repository, "")
 	if err != nil {
 		return registry.Manifest{}, err
@@ -87,7 +89,7 @@ func (m *Mirror) settled(ctx context.Context, repository string, ref oci.Referen
 		return read(repository, FromRegistry, false)
 	}
 	for attempt := 0; ; attempt++ {
-		from, stale, err := m.settle(ctx, p, ref)
+		from, stale, err := m.settle(ctx, p, ref, patient)
 		if err != nil {
 			return registry.Manifest{}, err
 		}
@@ -99,9 +101,9 @@ func (m *Mirror) settled(ctx context.Context, repository string, ref oci.Referen
 	}
 }
 
-func (m *Mirror) settle(ctx context.Context, p *place, ref oci.Reference) (from string, stale bool, err error) {
+func (m *Mirror) settle(ctx context.Context, p *place, ref oci.Reference, patient bool) (from string, stale bool, err error) {
 	if ref.Tag == "" {
-		return m.settleDigest(ctx, p, ref)
+		return m.settleDigest(ctx, p, ref, patient)
 	}
 	s, found, err := findTag(m.DB.Read(ctx), p.repository, ref.Tag)
 	if err != nil {
@@ -117,6 +119,8 @@ func (m *Mirror) settle(ctx context.Context, p *place, ref oci.Reference) (from 
 		return FromCache, true, nil
 	case m.c.Offline:
 		return "", false, offline(oci.CodeManifestUnknown, key)
+	case !patient && p.backoff.spare():
+		return "", false, p.justFailed(key)
 	}
 	err = m.share(ctx, key, func(ctx context.Context) error { return m.refreshTag(ctx, p, ref) })
 	switch {
@@ -128,6 +132,10 @@ func (m *Mirror) settle(ctx context.Context, p *place, ref oci.Reference) (from 
 	return "", false, missing(key, err)
 }
 
+func (p *place) justFailed(what string) error {
+	return oci.NewError(oci.CodeUpstreamDown, fmt.Sprintf("%s is not here yet, and upstream %s has just failed: try again later", what, p.Name))
+}
+
 // missing adds to an upstream's failure what it was needed for.
 func missing(what string, err error) error {
 	var told *oci.Error
@@ -137,13 +145,16 @@ func missing(what string, err error) error {
 	return oci.NewError(told.Code, what+" is not here yet, and "+told.Message).WithDetail(told.Detail).WithCause(err)
 }
 
-func (m *Mirror) settleDigest(ctx context.Context, p *place, ref oci.Reference) (from string, stale bool, err error) {
+func (m *Mirror) settleDigest(ctx context.Context, p *place, ref oci.Reference, patient bool) (from string, stale bool, err error) {
 	if _, err := m.Registry.StatManifest(ctx, p.repository, ref); err == nil || !unknown(err) {
 		return FromCache, false, err
 	}
 	key := p.repository + "@" + ref.Digest.String()
 	if m.c.Offline {
 		return "", false, offline(oci.CodeManifestUnknown, key)
+	}
+	if !patient && p.backoff.spare() {
+		return "", false, p.justFailed(key)
 	}
 	return FromUpstream, false, missing(key, m.share(ctx, key, func(ctx context.Context) error {
 		if _, err := m.Registry.StatManifest(ctx, p.repository, ref); !unknown(err) {

@@ -81,7 +81,9 @@ func TestStaleTagIsServed(t *testing.T) {
 			u.PutImage("library/debian", "bookworm", []byte("1"))
 			image := registrytest.Image(config, []byte("1"))
 			c := mirrorOf(u)
-			c.Stall = 600 * time.Millisecond
+			if name == "hangs" {
+				c.Stall = 3 * time.Second // a third of it, to confirm a tag
+			}
 			l := newLocal(t, c)
 			l.want(debian, image)
 			l.clock.Advance(2 * time.Hour)
@@ -224,7 +226,10 @@ func TestImportOverHTTP(t *testing.T) {
 		prepare func(u *upstream)
 		sends   int // blobs, of two
 	}{
-		"down":         {func(u *upstream) { u.Server.Close() }, 2},
+		"down": {func(u *upstream) { u.Server.Close() }, 2},
+		"hangs": {func(u *upstream) {
+			u.misbehave(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+		}, 2},
 		"429":          {func(u *upstream) { u.misbehave(fail(429)) }, 2},
 		"500":          {func(u *upstream) { u.misbehave(fail(500)) }, 2},
 		"lies":         {func(u *upstream) { u.misbehave(fail(206)) }, 2},
@@ -235,7 +240,12 @@ func TestImportOverHTTP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			u := newUpstream(t)
 			tt.prepare(u)
-			l := newLocal(t, mirrorOf(u))
+			c := mirrorOf(u)
+			if name == "hangs" {
+				c.Stall = 4 * time.Second
+			}
+			l := newLocal(t, c)
+			began := time.Now()
 			host := strings.TrimPrefix(l.server.URL, "http://")
 			head := func(path string) int {
 				resp, err := http.Head(l.server.URL + "/v2/" + path)
@@ -248,6 +258,7 @@ func TestImportOverHTTP(t *testing.T) {
 				}
 				return resp.StatusCode
 			}
+			head(library + "/manifests/" + digestOf(image))
 			head(debian)
 			sent := 0
 			for _, content := range [][]byte{config, layer} {
@@ -260,6 +271,9 @@ func TestImportOverHTTP(t *testing.T) {
 				t.Errorf("sent %d blobs, not %d", sent, tt.sends)
 			}
 			put(t, host, debian, oci.MediaTypeImageManifest, image)
+			if took := time.Since(began); name == "hangs" && took > c.Stall*7/4 {
+				t.Errorf("with an upstream that hangs an import takes %s", took)
+			}
 			l.c.Offline = true
 			l.reopen()
 			l.want(debian, image)
