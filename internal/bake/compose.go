@@ -241,9 +241,11 @@ func (r *reads) resolve(written, file, folder string, content []byte) (string, e
 	if err != nil || name == "" {
 		return "", nil //nolint:nilerr // the loader reports it
 	}
-	if !path.IsAbs(name) {
-		name = path.Join(folder, name)
+	if path.IsAbs(name) {
+		// Within its own root the child cannot tell it from a relative one.
+		return "", &Error{at, written + " is outside of the checkout: paths are relative to it"}
 	}
+	name = path.Join(folder, name)
 	if err := r.inside(name, at, written); err != nil {
 		return "", err
 	}

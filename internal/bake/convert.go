@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/containerd/platforms"
 	"github.com/docker/buildx/bake"
@@ -42,6 +44,7 @@ func (c converter) convert(from *bake.Target) (*Target, error) {
 		NoCache: value(from.NoCache), NoCacheFilter: from.NoCacheFilter, Pull: value(from.Pull),
 		Network: value(from.NetworkMode),
 	}
+	c.unknown()
 	for _, step := range []func(*bake.Target, *Target) error{
 		c.refuse, c.contexts, c.platforms, c.limits, c.secrets, c.caches, c.outputs, c.attests,
 	} {
@@ -53,6 +56,27 @@ func (c converter) convert(from *bake.Target) (*Target, error) {
 		return nil, c.fail("annotations", "%v", err)
 	}
 	return t, nil
+}
+
+// targetFields are the fields of a target in a bake file.
+var targetFields = sync.OnceValue(func() []string {
+	list := []string{"name", "matrix"}
+	of := reflect.TypeFor[bake.Target]()
+	for i := range of.NumField() {
+		if name, _, _ := strings.Cut(of.Field(i).Tag.Get("hcl"), ","); name != "" {
+			list = append(list, name)
+		}
+	}
+	return list
+})
+
+// unknown warns of fields that buildx passes over in silence.
+func (c converter) unknown() {
+	for field, at := range c.where.of(c.name).fields {
+		if !isYAML(at.File) && !slices.Contains(targetFields(), field) {
+			c.warn(field, "there is no field %q%s", field, suggest(field, targetFields()))
+		}
+	}
 }
 
 // refuse refuses what Slipway will not do, rather than leave it out in silence.

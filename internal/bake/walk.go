@@ -30,13 +30,6 @@ func (a *analysis) checkCycles() error {
 			if state[e.to] == visiting {
 				return &Error{Position{Line: e.line}, fmt.Sprintf("stage %s needs stage %s, which needs it in turn", s.title(), e.to.title())}
 			}
-			if e.to.number > s.number {
-				what := "mount"
-				if e.copy {
-					what = "copy"
-				}
-				return &Error{Position{Line: e.line}, fmt.Sprintf("stage %s cannot %s from stage %s, which comes after it", s.title(), what, e.to.title())}
-			}
 			if err := visit(e.to); err != nil {
 				return err
 			}
@@ -100,6 +93,15 @@ func (a *analysis) walk() error {
 	for _, s := range a.stages {
 		if !s.reached {
 			continue
+		}
+		for _, e := range s.edges {
+			if e.to.number > s.number && e.to.context == "" {
+				what := "mount"
+				if e.copy {
+					what = "copy"
+				}
+				return &Error{Position{Line: e.line}, fmt.Sprintf("stage %s cannot %s from stage %s, which comes after it", s.title(), what, e.to.title())}
+			}
 		}
 		w := &walker{analysis: a, stage: s, contexts: contexts}
 		switch {

@@ -1,0 +1,1 @@
+target "web" { platforms = ["linux/arm64"] }

@@ -1,0 +1,4 @@
+target "default" {
+  tags = ["a:1"]
+  args = { X = "1", Y = "2" }
+}
