@@ -24,7 +24,7 @@ type ArtifactOptions struct {
 //
 // Who finds it by which artifact type:
 //
-//   - Listings of referrers (oras discover, regctl artifact list, crane) show
+//   - Listings of referrers (oras discover, regctl artifact list) show
 //     any type; they filter by what is asked for, and MediaTypeProvenance is
 //     what they are told for an unsigned in-toto statement.
 //   - cosign verify-attestation (with --new-bundle-format) and gh attestation
