@@ -31,6 +31,8 @@ var allowed = map[string][]string{
 	"internal/edge":    {},
 
 	"internal/bake": {"internal/oci"},
+	"internal/tree": {"internal/oci"},
+	"internal/git":  {},
 
 	"internal/report": {},
 	"internal/attest": {"internal/oci"},

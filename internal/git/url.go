@@ -20,7 +20,7 @@ type URL struct {
 	user, password string // that stood in the address
 }
 
-var scpStyle = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9._-]*)@([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\]):([^#?]+)(?:\?([^#]*))?(?:#(.*))?$`)
+var scpStyle = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9._-]*)@([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:.]+\]):([^#?]+)(?:\?([^#]*))?(?:#(.*))?$`)
 
 // IsURL says whether s is meant as the address of a repository, and not as a
 // folder.
