@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -203,6 +204,10 @@ func ask(ctx context.Context, t task) (*Project, error) {
 	return nil, errors.New("read the project: its reader cannot be isolated")
 }
 
+// outOfMemory is how Go and the C library end at the limit of memory, which
+// also thread stacks can be the first to meet.
+var outOfMemory = regexp.MustCompile(`out of memory|cannot allocate memory|pthread_create failed|failed to create new OS thread`)
+
 // startError says that the child could not be started.
 type startError struct{ error }
 
@@ -239,7 +244,7 @@ func askOnce(ctx context.Context, t task) (*answer, error) {
 		return nil, ctx.Err()
 	case stdout.over:
 		return nil, &Error{place, fmt.Sprintf("describes more than %d MiB of targets: does it expand without end?", maxAnswer>>20)}
-	case err != nil && strings.Contains(stderr.String(), "out of memory"):
+	case err != nil && outOfMemory.MatchString(stderr.String()):
 		return nil, &Error{place, "needs more memory than a project may: does it, or what it includes, expand without end?"}
 	case err != nil && strings.Contains(err.Error(), "signal: "):
 		return nil, &Error{place, fmt.Sprintf("could not be evaluated within %d s of processor time: does it expand without end?", childSeconds)}
