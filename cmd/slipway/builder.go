@@ -94,6 +94,7 @@ func (s *buildSettings) check() error {
 type builder struct {
 	settings buildSettings
 	data     string
+	ca       []byte // of ca-certificates
 	trees    *tree.Cache
 	daemons  []buildDaemon
 	engine   *pipeline.Engine
@@ -107,6 +108,13 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 	work := filepath.Join(b.data, workFolder)
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o700)); err != nil { // of runs that a crash cut off
 		return nil, err
+	}
+	for _, file := range cas {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("ca-certificates: %w", err)
+		}
+		b.ca = append(append(b.ca, pem...), '\n')
 	}
 	if b.trees, err = tree.OpenCache(filepath.Join(b.data, treesFile)); err != nil {
 		return nil, err
@@ -275,7 +283,7 @@ func (b *builder) clone(ctx context.Context, req *pipeline.Request) (release fun
 }
 
 func (b *builder) cloneOptions() source.CloneOptions {
-	return source.CloneOptions{Cache: filepath.Join(b.data, mirrorsFolder), AllowPrivate: b.settings.private}
+	return source.CloneOptions{Cache: filepath.Join(b.data, mirrorsFolder), AllowPrivate: b.settings.private, CA: b.ca}
 }
 
 // fetch checks out a git context of a target.

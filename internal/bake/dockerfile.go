@@ -53,6 +53,8 @@ type ImageUse struct {
 	// Name is how BuildKit asks for it as a named context: "context:"+Name, or
 	// with "::"+Platform behind it.
 	Name string
+	// Written is the name as the file has it, after expansion.
+	Written string
 	// Reference is the full reference, such as docker.io/library/debian:12.
 	Reference string
 	Platform  string // os/arch[/variant], after expansion

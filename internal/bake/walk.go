@@ -250,7 +250,7 @@ func (w *walker) image(name string, kind ImageKind, platform string, line int) e
 		w.contexts[context], w.result.WholeContext[context] = true, true
 		return nil
 	}
-	use := ImageUse{Name: ContextName(full), Reference: full, Platform: platform, Kind: kind, Line: line}
+	use := ImageUse{Name: ContextName(full), Written: name, Reference: full, Platform: platform, Kind: kind, Line: line}
 	if !slices.Contains(w.result.Images, use) {
 		w.result.Images = append(w.result.Images, use)
 	}

@@ -81,6 +81,7 @@ func (r *run) plan(ctx context.Context, n *node) (*plan, error) {
 	}
 	d, err := bake.ParseDockerfile(p.solve.Dockerfile, bake.DockerfileOptions{
 		Name: p.solve.DockerfileName, Stage: t.Stage, Args: args, BuildPlatform: r.Platform, TargetPlatform: n.platform,
+		Contexts: slices.Sorted(maps.Keys(t.Contexts)),
 	})
 	if err != nil {
 		return nil, err
@@ -242,84 +243,100 @@ func readWithin(dir, name string, limit int64) ([]byte, error) {
 // one of them brings steps of its own.
 func (r *run) images(ctx context.Context, n *node, p *plan, d *bake.Dockerfile) (onBuild bool, err error) {
 	p.inputs = &Inputs{Images: map[string]string{}, Contexts: map[string]string{}}
-	uses := slices.Clone(d.Images)
 	if stockFrontend.MatchString(d.Syntax) {
 		d.Syntax = ""
 	}
+	uses := slices.Clone(d.Images)
 	if d.Syntax != "" {
-		d.Syntax = bake.ContextName(d.Syntax)
-		uses = append(uses, bake.ImageUse{Name: d.Syntax, Platform: r.Platform, Line: 1})
+		uses = append(uses, bake.ImageUse{Name: bake.ContextName(d.Syntax), Written: d.Syntax, Platform: r.Platform, Line: 1})
+		p.solve.Syntax = bake.ContextName(d.Syntax)
 	}
 	for _, use := range uses {
-		key := use.Name
-		if use.Platform != n.platform {
-			key += "::" + use.Platform
-		}
-		if _, seen := p.solve.Images[use.Name+"::"+use.Platform]; seen {
+		name := use.Name + "::" + use.Platform
+		if _, seen := p.solve.Images[name]; seen {
 			continue
 		}
-		c, named := namedContext(n.target, use.Name)
-		if named && (c.Kind == bake.ContextLocal || c.Kind == bake.ContextGit) {
-			continue // a folder: see contexts
-		}
-		found, err := r.image(ctx, n, use, c, named)
+		found, err := r.resolve(ctx, use.Written, use.Platform)
 		if err != nil {
 			return false, fmt.Errorf("%s:%d: %w", p.solve.DockerfileName, use.Line, err)
 		}
 		onBuild = onBuild || (use.Kind == bake.ImageFrom && len(found.OnBuild) > 0)
-		p.solve.Images[use.Name+"::"+use.Platform] = found.Base
-		p.inputs.Images[key] = found.Digest.String()
-		p.bases = append(p.bases, usedBase{use.Name, use.Platform, found})
-		if d.Syntax == use.Name {
-			p.solve.Syntax = use.Name
+		p.useImage(name, use.Name, use.Platform, found, n.platform)
+	}
+	for _, name := range d.Contexts {
+		c, err := namedContext(n.target, name)
+		if err != nil {
+			return false, err
 		}
+		if c.Kind == bake.ContextLocal || c.Kind == bake.ContextGit {
+			continue // a folder: see contexts
+		}
+		found, err := r.contextImage(ctx, n, c)
+		if err != nil {
+			return false, fmt.Errorf("%starget %s: context %s: %w", at(n.target.Position), n.target.Name, name, err)
+		}
+		onBuild = onBuild || len(found.OnBuild) > 0
+		p.useImage(name, name, n.platform, found, n.platform)
 	}
 	return onBuild, nil
+}
+
+// useImage notes an image under the name that the builder will ask for.
+func (p *plan) useImage(key, name, platform string, found Resolved, own string) {
+	p.solve.Images[key] = found.Base
+	listed := name
+	if platform != own {
+		listed += "::" + platform
+	}
+	p.inputs.Images[listed] = found.Digest.String()
+	p.bases = append(p.bases, usedBase{name, platform, found})
 }
 
 // stockFrontend are the tags of Docker's own frontend that a builder of the
 // same age has built in. Anything else, a digest above all, is taken at its word.
 var stockFrontend = regexp.MustCompile(`^(docker\.io/)?docker/dockerfile(:1(\.\d+){0,2}|:latest)?$`)
 
-func namedContext(t *bake.Target, name string) (bake.Context, bool) {
-	if c, ok := t.Contexts[name]; ok {
-		return c, true
-	}
+// namedContext finds a named context by the name that the builder uses.
+func namedContext(t *bake.Target, name string) (bake.Context, error) {
 	for written, c := range t.Contexts {
-		if bake.ContextName(written) == bake.ContextName(name) {
-			return c, true
+		if written == name || bake.ContextName(written) == name {
+			return c, nil
 		}
 	}
-	return bake.Context{}, false
+	return bake.Context{}, fmt.Errorf("%starget %s has no context %s", at(t.Position), t.Name, name)
 }
 
-func (r *run) image(ctx context.Context, n *node, use bake.ImageUse, c bake.Context, named bool) (Resolved, error) {
-	name := use.Name
-	if named {
-		switch c.Kind {
-		case bake.ContextTarget:
-			return r.fromTarget(n, use, c.Value)
-		case bake.ContextImage:
-			name = c.Value
-		default:
-			return Resolved{}, fmt.Errorf("context %s is of kind %s, which Slipway does not build from: import the image, and name it", name, c.Kind)
+// contextImage is the image of a named context. A build for another platform
+// than the builder's may run steps of both on it, and gets all that there is.
+func (r *run) contextImage(ctx context.Context, n *node, c bake.Context) (Resolved, error) {
+	cross := n.platform != r.Platform
+	switch c.Kind {
+	case bake.ContextTarget:
+		return r.fromTarget(ctx, n, c.Value, cross)
+	case bake.ContextImage:
+		found, err := r.resolve(ctx, c.Value, n.platform)
+		if err == nil && cross {
+			found.Digest = found.Root
 		}
+		return found, err
 	}
-	found, err := r.resolve(ctx, name, use.Platform)
-	if err != nil {
-		return Resolved{}, err
-	}
-	return found, nil
+	return Resolved{}, fmt.Errorf("it is of kind %s, which Slipway does not build from: import the image, and name it", c.Kind)
 }
 
 // fromTarget is the result of another target of this run.
-func (r *run) fromTarget(n *node, use bake.ImageUse, target string) (Resolved, error) {
+func (r *run) fromTarget(ctx context.Context, n *node, target string, cross bool) (Resolved, error) {
+	if cross {
+		root, _, ok, err := r.root(ctx, target)
+		if err != nil || ok {
+			return Resolved{Base: root, Name: "target " + target, Root: root.Digest, From: FromTarget}, err
+		}
+	}
 	for _, need := range n.needs {
-		if need.target.Name == target && need.platform == use.Platform {
+		if need.target.Name == target && need.platform == n.platform {
 			return Resolved{Base: Base{need.where, need.result.manifest}, Name: "target " + target, Root: need.result.manifest, From: FromTarget}, nil
 		}
 	}
-	return Resolved{}, fmt.Errorf("%s is target %s, which is not built for %s: add the platform to it", use.Name, target, use.Platform)
+	return Resolved{}, fmt.Errorf("target %s is not built for %s: add the platform to it", target, n.platform)
 }
 
 // resolve asks once per run and platform, so that a run sees one state of the
@@ -381,8 +398,9 @@ func (r *run) contexts(ctx context.Context, n *node, p *plan, d *bake.Dockerfile
 		if c.Kind != bake.ContextLocal && c.Kind != bake.ContextGit {
 			continue
 		}
-		named := d.WholeContext[name] || foreign || usesImage(d, name)
-		if !named && len(sources[name]) == 0 {
+		whole := d.WholeContext[bake.ContextName(name)] || foreign
+		paths := sources[bake.ContextName(name)]
+		if !whole && len(paths) == 0 {
 			continue
 		}
 		folder, err := r.folder(ctx, n.target, c)
@@ -397,22 +415,14 @@ func (r *run) contexts(ctx context.Context, n *node, p *plan, d *bake.Dockerfile
 		if err != nil {
 			return err
 		}
-		if !named {
-			all = all.Narrow(sources[name])
+		if !whole {
+			all = all.Narrow(paths)
 		}
 		p.solve.Contexts[name] = all
 		p.inputs.Contexts[name] = string(tree.Encode(all.Entries()))
 		p.paths = append(p.paths, r.paths(folder, all)...)
 	}
 	return nil
-}
-
-// usesImage says that the Dockerfile uses a named folder as a whole: as a
-// stage's base, or in a way that names no path.
-func usesImage(d *bake.Dockerfile, name string) bool {
-	return slices.ContainsFunc(d.Images, func(u bake.ImageUse) bool {
-		return u.Kind == bake.ImageFrom && bake.ContextName(u.Name) == bake.ContextName(name)
-	})
 }
 
 // tree reads a folder once per run.
