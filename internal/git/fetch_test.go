@@ -45,7 +45,7 @@ func newServer(t *testing.T) *server {
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.seen = append(s.seen, r.Method+" "+r.URL.Path+" "+r.Header.Get("Authorization"))
-		hang := s.hang
+		hang, login := s.hang, s.login
 		s.mu.Unlock()
 		if hang != nil {
 			select {
@@ -55,7 +55,7 @@ func newServer(t *testing.T) *server {
 			return
 		}
 		user, password, _ := r.BasicAuth()
-		if s.login != "" && user+":"+password != s.login {
+		if login != "" && user+":"+password != login {
 			w.Header().Set("WWW-Authenticate", "Basic")
 			http.Error(w, "who are you? "+password, http.StatusUnauthorized)
 			return
@@ -68,6 +68,13 @@ func newServer(t *testing.T) *server {
 	}))
 	t.Cleanup(s.Close)
 	return s
+}
+
+// want sets what the server wants from now on.
+func (s *server) want(login string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.login = login
 }
 
 func run(t *testing.T, name string, args ...string) string {
@@ -496,13 +503,13 @@ func TestCredentialsStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Options){
-		"wrong password":        func(o *Options) { s.login = "u:other" },
+		"wrong password":        func(o *Options) { s.want("u:other") },
 		"missing repository":    func(o *Options) { o.URL.Remote += "x" },
 		"not over plain http":   func(o *Options) { o.AllowPrivate = false },
 		"not while it is wrong": func(o *Options) { o.URL.Ref = "missing" },
 	} {
 		o := o
-		s.login = "u:" + secret
+		s.want("u:" + secret)
 		change(&o)
 		_, err := Fetch(t.Context(), o)
 		if err == nil {
