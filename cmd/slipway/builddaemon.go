@@ -76,20 +76,20 @@ func (d *childDaemon) Client(ctx context.Context) (*client.Client, error) {
 }
 
 // Pod implements buildkit.Daemon.
-func (d *childDaemon) Pod(ctx context.Context, hosts []string) (marker string, release func(), err error) {
+func (d *childDaemon) Pod(ctx context.Context, hosts []string) (p buildkit.Pod, err error) {
 	child, err := d.start(ctx)
 	if err != nil {
-		return "", nil, err
+		return p, err
 	}
 	var lines []string
 	for _, host := range hosts {
 		lines = append(lines, "127.0.0.1 "+host) // they share one network
 	}
 	token := rand.Text()
-	if release, err = child.Register(token, daemon.Run{Pod: true, Hosts: lines}); err != nil {
-		return "", nil, err
-	}
-	return daemon.Marker(token), release, nil
+	p.Release, err = child.Register(token, daemon.Run{Pod: true, Hosts: lines})
+	p.Marker, p.Service = daemon.Marker(token), []string{daemon.PodService}
+	p.Check, p.Exit = []string{daemon.ReportExit}, daemon.ExitMark
+	return p, err
 }
 
 // Cancelled implements buildkit.Daemon.
@@ -145,8 +145,8 @@ func (d *externalDaemon) Client(ctx context.Context) (*client.Client, error) {
 }
 
 // Pod implements buildkit.Daemon.
-func (d *externalDaemon) Pod(context.Context, []string) (string, func(), error) {
-	return "", nil, errors.New("a builder that Slipway does not run has no private networks for services: leave build.builder out to use an own one")
+func (d *externalDaemon) Pod(context.Context, []string) (buildkit.Pod, error) {
+	return buildkit.Pod{}, errors.New("a builder that Slipway does not run has no private networks for services: leave build.builder out to use an own one")
 }
 
 // Cancelled implements buildkit.Daemon.

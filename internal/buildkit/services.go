@@ -16,7 +16,6 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
-	pb "github.com/moby/buildkit/frontend/gateway/pb"
 	solverpb "github.com/moby/buildkit/solver/pb"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -105,6 +104,7 @@ func startOrder(services []pipeline.Service) (order []pipeline.Service, err erro
 type service struct {
 	pipeline.Service
 	container gateway.Container
+	pod       Pod
 	env       []string
 	user      string
 	dir       string
@@ -117,7 +117,7 @@ type service struct {
 
 func (r *run) startService(ctx context.Context, c gateway.Client, t pipeline.Service) (stop func(), err error) {
 	stop = func() {}
-	s := &service{Service: t, ended: make(chan struct{})}
+	s := &service{Service: t, pod: r.pod, ended: make(chan struct{})}
 	fail := func(err error) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -140,12 +140,12 @@ func (r *run) startService(ctx context.Context, c gateway.Client, t pipeline.Ser
 		return stop, fail(err)
 	}
 	stop = func() { _ = s.container.Release(context.WithoutCancel(ctx)) } // the session's end releases it too
-	args := s.prepare(image, r.marker)
+	args := s.prepare(image)
 	if len(args) == 0 {
 		return stop, fail(errors.New("its image names no command: give it one"))
 	}
 	out := &serviceOutput{s: s, progress: r.watch.progress, name: "service " + t.Name}
-	process, err := s.container.Start(ctx, gateway.StartRequest{Args: args, Env: s.env, User: s.user, Cwd: s.dir, Stdout: out, Stderr: out})
+	process, err := s.container.Start(ctx, gateway.StartRequest{Args: args, Env: slices.Concat(s.env, s.pod.Service, []string{"NO_PROXY=" + s.pod.Marker}), User: s.user, Cwd: s.dir, Stdout: out, Stderr: out})
 	if err != nil {
 		return stop, fail(err)
 	}
@@ -225,12 +225,11 @@ func (r *run) rootfs(ctx context.Context, c gateway.Client, t pipeline.Service) 
 }
 
 // prepare settles the environment, user and folder, and returns the command.
-func (s *service) prepare(image imageConfig, marker string) []string {
+func (s *service) prepare(image imageConfig) []string {
 	s.env = append(s.env, image.Config.Env...)
 	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
 		s.env = append(s.env, name+"="+s.Environment[name])
 	}
-	s.env = append(s.env, "NO_PROXY="+marker)
 	s.user, s.dir = image.Config.User, image.Config.WorkingDir
 	if s.User != "" {
 		s.user = s.User
@@ -295,12 +294,9 @@ func (s *service) ready(ctx context.Context, h *bake.Healthcheck) error {
 	began := time.Now()
 	var last error
 	for failed := 0; failed < h.Retries; {
-		var said bytes.Buffer
+		var said limited
 		if last = s.check(ctx, args, h.Timeout, &said); last == nil {
 			return nil
-		}
-		if text := strings.TrimSpace(said.String()); text != "" {
-			last = fmt.Errorf("%w: %s", last, text)
 		}
 		if time.Since(began) > h.StartPeriod {
 			failed++
@@ -317,11 +313,11 @@ func (s *service) ready(ctx context.Context, h *bake.Healthcheck) error {
 }
 
 // check runs the health check once.
-func (s *service) check(ctx context.Context, args []string, timeout time.Duration, said *bytes.Buffer) error {
+func (s *service) check(ctx context.Context, args []string, timeout time.Duration, said *limited) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	out := nopCloser{&limited{said, 4 << 10}}
-	process, err := s.container.Start(ctx, gateway.StartRequest{Args: args, Env: s.env, User: s.user, Cwd: s.dir, Stdout: out, Stderr: out})
+	out := nopCloser{said}
+	process, err := s.container.Start(ctx, gateway.StartRequest{Args: args, Env: slices.Concat(s.env, s.pod.Check), User: s.user, Cwd: s.dir, Stdout: out, Stderr: nopCloser{io.Discard}})
 	if err != nil {
 		return err
 	}
@@ -329,11 +325,17 @@ func (s *service) check(ctx context.Context, args []string, timeout time.Duratio
 	go func() { done <- process.Wait() }()
 	select {
 	case err := <-done:
-		var exit *pb.ExitError
-		if errors.As(err, &exit) {
-			return fmt.Errorf("its health check ended with exit code %d", exit.ExitCode)
+		if err != nil {
+			return err
 		}
-		return err
+		text, code, reported := strings.Cut(said.b.String(), s.pod.Exit)
+		switch code = strings.TrimSpace(code); {
+		case !reported:
+			return errors.New("its health check did not run")
+		case code != "0":
+			return fmt.Errorf("its health check ended with exit code %s: %s", code, strings.TrimSpace(text))
+		}
+		return nil
 	case <-ctx.Done():
 		_ = process.Signal(context.WithoutCancel(ctx), 9) // it may have ended
 		<-done
@@ -362,15 +364,14 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// limited keeps the first bytes and drops the rest.
-type limited struct {
-	b    *bytes.Buffer
-	left int
-}
+// limited keeps the end of what is written.
+type limited struct{ b bytes.Buffer }
 
 func (l *limited) Write(p []byte) (int, error) {
-	n := min(len(p), l.left)
-	l.left -= n
-	l.b.Write(p[:n])
+	const most = 16 << 10
+	l.b.Write(p)
+	if over := l.b.Len() - most; over > 0 {
+		l.b.Next(over)
+	}
 	return len(p), nil
 }

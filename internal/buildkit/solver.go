@@ -43,11 +43,19 @@ type Daemon interface {
 	// Client waits for the builder to be ready. The caller does not close it.
 	Client(ctx context.Context) (*client.Client, error)
 	// Pod opens a private network for the services of one solve, whose names
-	// are hosts. The marker is given to the builder's containers among the
-	// names that need no proxy. nil, "": the builder has no such networks.
-	Pod(ctx context.Context, hosts []string) (marker string, release func(), err error)
+	// are hosts. An error says that the builder has no such networks.
+	Pod(ctx context.Context, hosts []string) (Pod, error)
 	// Cancelled says that a solve was cancelled, whose steps may live on.
 	Cancelled()
+}
+
+// Pod is a private network of containers.
+type Pod struct {
+	Marker  string   // goes to every container, among the names that need no proxy
+	Service []string // environment of the services
+	Check   []string // environment of their health checks, which then end with 0 whatever they find
+	Exit    string   // and end their output with this and their exit code
+	Release func()
 }
 
 // Solver implements pipeline.Solver.
@@ -103,15 +111,14 @@ func (s *Solver) Solve(ctx context.Context, t pipeline.Solve, p pipeline.Progres
 	v := newView(s.store, t.Repository, t.Pins, slices.Collect(maps.Values(bases(t))))
 	defer v.Close()
 
-	marker, release := "", func() {}
+	var pod Pod
 	if len(t.Services) > 0 {
-		if marker, release, err = s.daemon.Pod(ctx, serviceNames(t)); err != nil {
+		if pod, err = s.daemon.Pod(ctx, serviceNames(t)); err != nil {
 			return pipeline.Solved{}, fmt.Errorf("services of %s: %w", t.Target, err)
 		}
+		defer pod.Release()
 	}
-	defer release()
-
-	opt, err := s.options(t, v, marker)
+	opt, err := s.options(t, v, pod.Marker)
 	if err != nil {
 		return pipeline.Solved{}, err
 	}
@@ -124,9 +131,12 @@ func (s *Solver) Solve(ctx context.Context, t pipeline.Solve, p pipeline.Progres
 			watch.update(st)
 		}
 	}()
-	run := &run{solver: s, solve: t, view: v, marker: marker, watch: watch}
+	run := &run{solver: s, solve: t, view: v, pod: pod, watch: watch}
 	response, err := c.Build(ctx, opt, "", run.build, status)
 	<-drained
+	if run.err != nil {
+		err = run.err
+	}
 	if err != nil {
 		return pipeline.Solved{Reports: run.reports}, s.failure(ctx, err, watch, run)
 	}
@@ -300,12 +310,14 @@ type run struct {
 	solver  *Solver
 	solve   pipeline.Solve
 	view    *view
-	marker  string
+	pod     Pod
 	watch   *watch
 	reports []pipeline.Report
+	err     error // of build: on its way through the builder it loses its type
 }
 
-func (r *run) build(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+func (r *run) build(ctx context.Context, c gateway.Client) (result *gateway.Result, err error) {
+	defer func() { r.err = err }()
 	stop, err := r.startServices(ctx, c)
 	defer stop()
 	if err != nil {
@@ -315,7 +327,7 @@ func (r *run) build(ctx context.Context, c gateway.Client) (*gateway.Result, err
 	if r.solve.Syntax != "" {
 		frontend = "gateway.v0"
 	}
-	result, err := c.Solve(ctx, gateway.SolveRequest{
+	result, err = c.Solve(ctx, gateway.SolveRequest{
 		Evaluate:    true, // without it a test may never run
 		Frontend:    frontend,
 		FrontendOpt: c.BuildOpts().Opts,

@@ -79,7 +79,7 @@ func (r *run) solveFailed(ctx context.Context, n *node, err error) error {
 	if !n.test {
 		return failure(KindBuild, err)
 	}
-	if errors.As(err, &step) {
+	if errors.As(err, &step) && len(step.Reports) > 0 {
 		if judged := r.judge(n, step.Reports); judged != nil {
 			r.log.Linef(n.key, "%v", judged)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"slipway/internal/bake"
@@ -58,7 +59,44 @@ type Config struct {
 }
 
 // Engine carries out runs. It is safe for concurrent use.
-type Engine struct{ Config }
+type Engine struct {
+	Config
+	building keyed
+}
+
+// keyed lets one at a time do what a key names: two runs with equal inputs
+// build once.
+type keyed struct {
+	mu   sync.Mutex
+	held map[string]chan struct{}
+}
+
+func (k *keyed) lock(ctx context.Context, key string) (unlock func(), err error) {
+	for {
+		k.mu.Lock()
+		busy, taken := k.held[key]
+		if !taken {
+			if k.held == nil {
+				k.held = map[string]chan struct{}{}
+			}
+			done := make(chan struct{})
+			k.held[key] = done
+			k.mu.Unlock()
+			return func() {
+				k.mu.Lock()
+				delete(k.held, key)
+				k.mu.Unlock()
+				close(done)
+			}, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
 
 // New makes an engine.
 func New(c Config) (*Engine, error) {
@@ -87,7 +125,7 @@ func New(c Config) (*Engine, error) {
 	if c.Parallel <= 0 {
 		c.Parallel = 2
 	}
-	return &Engine{c}, nil
+	return &Engine{Config: c}, nil
 }
 
 // Request asks for a run.

@@ -281,6 +281,11 @@ func (r *run) decide(ctx context.Context, n *node) error {
 		return failure(KindProject, err)
 	}
 	n.outcome.Inputs, n.bases = p.digest, p.bases
+	unlock, err := r.building.lock(ctx, fmt.Sprintf("%s\x00%s\x00%s\x00%t", r.req.Project, r.req.Trust, p.digest, n.test))
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	last, err := r.lastResult(ctx, r.req, n.target.Name, n.platform)
 	if err != nil {
 		return failure(KindInternal, err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -32,6 +33,12 @@ func runtimeMain(args []string) (int, error) {
 		if err := edit(folder, settings, bundle, id); err != nil {
 			return 1, err
 		}
+	}
+	if does, err := reports(args[1:]); err != nil {
+		return 1, err
+	} else if does {
+		runtime.LockOSThread() // whose end would kill runc
+		return report(settings.Runtime, args[1:])
 	}
 	argv := append([]string{settings.Runtime}, args[1:]...)
 	err = syscall.Exec(settings.Runtime, argv, os.Environ())
