@@ -21,6 +21,7 @@ import (
 
 	"slipway/internal/buildkit"
 	"slipway/internal/buildkit/daemon"
+	"slipway/internal/git"
 	"slipway/internal/pipeline"
 	"slipway/internal/pipeline/local"
 	"slipway/internal/rest"
@@ -283,7 +284,11 @@ func (b *builder) clone(ctx context.Context, req *pipeline.Request) (release fun
 }
 
 func (b *builder) cloneOptions() source.CloneOptions {
-	return source.CloneOptions{Cache: filepath.Join(b.data, mirrorsFolder), AllowPrivate: b.settings.private, CA: b.ca}
+	proxy := daemon.ProxyFromEnvironment()
+	return source.CloneOptions{
+		Cache: filepath.Join(b.data, mirrorsFolder), AllowPrivate: b.settings.private, CA: b.ca,
+		Proxy: git.Proxy{HTTP: proxy.HTTP, HTTPS: proxy.HTTPS, No: proxy.No},
+	}
 }
 
 // fetch checks out a git context of a target.

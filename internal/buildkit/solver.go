@@ -118,7 +118,11 @@ func (s *Solver) Solve(ctx context.Context, t pipeline.Solve, p pipeline.Progres
 		}
 		defer pod.Release()
 	}
-	opt, err := s.options(t, v, pod.Marker)
+	solving, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// A file that changed under the builder ends the solve: whoever sends it can
+	// tell the builder nothing.
+	opt, err := s.options(t, v, pod.Marker, cancel)
 	if err != nil {
 		return pipeline.Solved{}, err
 	}
@@ -132,8 +136,11 @@ func (s *Solver) Solve(ctx context.Context, t pipeline.Solve, p pipeline.Progres
 		}
 	}()
 	run := &run{solver: s, solve: t, view: v, pod: pod, watch: watch}
-	response, err := c.Build(ctx, opt, "", run.build, status)
+	response, err := c.Build(solving, opt, "", run.build, status)
 	<-drained
+	if cause := context.Cause(solving); err != nil && errors.Is(cause, tree.ErrChanged) {
+		return pipeline.Solved{}, cause
+	}
 	if run.err != nil {
 		err = run.err
 	}
@@ -162,7 +169,7 @@ func bases(t pipeline.Solve) map[string]pipeline.Base {
 	return all
 }
 
-func (s *Solver) options(t pipeline.Solve, v *view, marker string) (client.SolveOpt, error) {
+func (s *Solver) options(t pipeline.Solve, v *view, marker string, changed func(error)) (client.SolveOpt, error) {
 	opt := client.SolveOpt{
 		CompatibilityVersion: Compatibility,
 		SharedKey:            t.Project + "\x00" + t.Trust + "\x00" + t.Target,
@@ -180,10 +187,10 @@ func (s *Solver) options(t pipeline.Solve, v *view, marker string) (client.Solve
 	})
 	opt.LocalMounts[localContext] = tree.NewMemFS(nil)
 	if t.Context != nil {
-		opt.LocalMounts[localContext] = t.Context.FS()
+		opt.LocalMounts[localContext] = sent(t.Context, changed)
 	}
 	for name, folder := range t.Contexts {
-		opt.LocalMounts["context:"+name] = folder.FS()
+		opt.LocalMounts["context:"+name] = sent(folder, changed)
 	}
 	opt.Session = []session.Attachable{secretsprovider.FromMap(t.Secrets)}
 	if len(t.SSH) > 0 {
@@ -201,6 +208,13 @@ func (s *Solver) options(t pipeline.Solve, v *view, marker string) (client.Solve
 		opt.Exports = []client.ExportEntry{{Type: client.ExporterOCI, Attrs: exportAttrs(t), OutputStore: v}}
 	}
 	return opt, nil
+}
+
+// sent is a folder on its way to the builder.
+func sent(t *tree.Tree, changed func(error)) fsutil.FS {
+	f := t.FS()
+	f.OnFailure = changed
+	return f
 }
 
 // attrs are the frontend's options.

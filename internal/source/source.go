@@ -35,6 +35,7 @@ func Describe(ctx context.Context, dir string) (s pipeline.Source, err error) {
 type CloneOptions struct {
 	Cache        string // folder of the mirrors of repositories
 	AllowPrivate bool   // hosts in private networks may be asked
+	Proxy        git.Proxy
 	CA           []byte // certificates beside the system's, PEM
 	// Credentials returns the user and password for a host. nil: none.
 	Credentials func(host string) (user, password string)
@@ -48,7 +49,7 @@ func Clone(ctx context.Context, url, dir string, o CloneOptions) (folder string,
 	if err != nil {
 		return "", s, err
 	}
-	c, err := git.Fetch(ctx, git.Options{URL: u, Dir: o.Cache, AllowPrivate: o.AllowPrivate, CA: o.CA, Credentials: o.Credentials})
+	c, err := git.Fetch(ctx, git.Options{URL: u, Dir: o.Cache, AllowPrivate: o.AllowPrivate, Proxy: o.Proxy, CA: o.CA, Credentials: o.Credentials})
 	if err != nil {
 		return "", s, err
 	}
