@@ -29,14 +29,6 @@ const (
 	exitCancelled = 130
 )
 
-// exitError carries its own exit code.
-type exitError struct {
-	error
-	code int
-}
-
-func (e exitError) Unwrap() error { return e.error }
-
 // buildFlags are the flags of slipway build.
 type buildFlags struct {
 	server, data, project, progress, output string

@@ -28,6 +28,14 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// exitError carries its own exit code.
+type exitError struct {
+	error
+	code int
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == bake.ChildArg {
 		if err := bake.Child(os.Stdin, os.Stdout); err != nil { // reads a project, sealed off
