@@ -55,6 +55,11 @@ func (m *machinery) start(ctx context.Context) (err error) {
 	if err := m.launch("dockerd", engine); err != nil {
 		return err
 	}
+	// The engine's client builds with BuildKit through a plugin.
+	plugin := filepath.Join(m.dir, "docker-config", "cli-plugins", "docker-buildx")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(plugin), 0o755), command(ctx, nil, "hack/tools.sh", "buildx"), command(ctx, nil, "cp", ".build/tools/buildx", plugin)); err != nil {
+		return err
+	}
 	m.buildctl = filepath.Join(m.dir, "buildctl")
 	if err := command(ctx, nil, "go", "build", "-o", m.buildctl, "github.com/moby/buildkit/cmd/buildctl"); err != nil {
 		return err

@@ -35,7 +35,7 @@ built=0
 for part in base app; do
   sum=$(tar --sort=name --mtime=@0 --owner=0 --group=0 -cf - $part | sha256sum)
   if [ "$built" = 1 ] || [ ! -e .$part.sum ] || [ "$(cat .$part.sum)" != "$sum" ]; then
-    $DOCKER build -q -t $NAME-$part -f $part/Dockerfile.script $part >/dev/null
+    $DOCKER build --network none -q -t $NAME-$part -f $part/Dockerfile.script $part >/dev/null
     $DOCKER tag $NAME-$part $REGISTRY/$NAME-$part:$NUMBER
     $DOCKER tag $NAME-$part $REGISTRY/$NAME-$part:latest
     $DOCKER push -q $REGISTRY/$NAME-$part:$NUMBER >/dev/null
@@ -114,7 +114,7 @@ func (m *machinery) scriptWay(name, buildkit string) contender {
 	label := map[string]string{"0": "script", "1": "script-buildkit"}[buildkit]
 	return contender{label, dir, func(ctx context.Context) error {
 		number++
-		return command(ctx, []string{"DOCKER=" + strings.Join(m.docker, " "), "DOCKER_BUILDKIT=" + buildkit, "NAME=" + name, "REGISTRY=" + m.registry, fmt.Sprint("NUMBER=", number)}, "bash", "-c", script, "bash", dir)
+		return command(ctx, []string{"DOCKER=" + strings.Join(m.docker, " "), "DOCKER_BUILDKIT=" + buildkit, "DOCKER_CONFIG=" + filepath.Join(m.dir, "docker-config"), "NAME=" + name, "REGISTRY=" + m.registry, fmt.Sprint("NUMBER=", number)}, "bash", "-c", script, "bash", dir)
 	}}
 }
 
