@@ -88,7 +88,12 @@ func (f *Fleet) choose(ctx context.Context, platform string) (*Solver, error) {
 		case emulates == nil && slices.Contains(list, platform):
 			emulates = s
 		}
-		has = append(has, list...)
+		for _, p := range list {
+			// "linux/amd64/v2" is no news beside "linux/amd64".
+			if !slices.Contains(has, p) && !strings.HasPrefix(p, "linux/amd64/") {
+				has = append(has, p)
+			}
+		}
 	}
 	switch {
 	case emulates != nil:
