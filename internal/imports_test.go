@@ -48,6 +48,7 @@ var allowed = map[string][]string{
 
 	"internal/buildkit/shim":   {},
 	"internal/buildkit/daemon": {"internal/buildkit/shim"},
+	"internal/buildkit/child":  {"internal/buildkit", "internal/buildkit/daemon"},
 
 	// For tests only: no package above may name them.
 	"internal/blob/blobtest":         {"internal/blob", "internal/oci"},

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net/netip"
 	"sync"
@@ -12,6 +11,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"slipway/internal/buildkit"
+	"slipway/internal/buildkit/child"
 	"slipway/internal/buildkit/daemon"
 )
 
@@ -25,13 +25,13 @@ type buildDaemon interface {
 // buildDaemons are the builders that the settings name.
 func buildDaemons(s buildSettings, c daemon.Config) (list []buildDaemon) {
 	if len(s.builders) == 0 {
-		return []buildDaemon{&childDaemon{config: c}}
+		return []buildDaemon{childDaemon{child.New(c)}}
 	}
 	for _, address := range s.builders {
 		switch address {
 		case "none":
 		case "own":
-			list = append(list, &childDaemon{config: c})
+			list = append(list, childDaemon{child.New(c)})
 		default:
 			list = append(list, &externalDaemon{address: address})
 		}
@@ -39,87 +39,12 @@ func buildDaemons(s buildSettings, c daemon.Config) (list []buildDaemon) {
 	return list
 }
 
-// childDaemon is our own buildkitd, started when it is first needed.
-type childDaemon struct {
-	config daemon.Config
+// childDaemon is our own buildkitd.
+type childDaemon struct{ *child.Daemon }
 
-	mu     sync.Mutex
-	child  *daemon.Daemon
-	closed bool
-}
+func (d childDaemon) subnet() (netip.Prefix, bool) { return d.Subnet() }
 
-func (d *childDaemon) start(ctx context.Context) (*daemon.Daemon, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return nil, errors.New("the server is stopping")
-	}
-	if d.child != nil {
-		return d.child, nil
-	}
-	// The child outlives the build that started it.
-	child, err := daemon.Start(context.WithoutCancel(ctx), d.config)
-	if err != nil {
-		return nil, err
-	}
-	d.child = child
-	return child, nil
-}
-
-// Client implements buildkit.Daemon.
-func (d *childDaemon) Client(ctx context.Context) (*client.Client, error) {
-	child, err := d.start(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return child.Client(ctx)
-}
-
-// Pod implements buildkit.Daemon.
-func (d *childDaemon) Pod(ctx context.Context, hosts []string) (p buildkit.Pod, err error) {
-	child, err := d.start(ctx)
-	if err != nil {
-		return p, err
-	}
-	var lines []string
-	for _, host := range hosts {
-		lines = append(lines, "127.0.0.1 "+host) // they share one network
-	}
-	token := rand.Text()
-	p.Release, err = child.Register(token, daemon.Run{Pod: true, Hosts: lines})
-	p.Marker, p.Service = daemon.Marker(token), []string{daemon.PodService}
-	p.Check, p.Exit = []string{daemon.ReportExit}, daemon.ExitMark
-	return p, err
-}
-
-// Cancelled implements buildkit.Daemon.
-func (d *childDaemon) Cancelled() {
-	d.mu.Lock()
-	child := d.child
-	d.mu.Unlock()
-	if child != nil {
-		child.Recycle()
-	}
-}
-
-func (d *childDaemon) subnet() (netip.Prefix, bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.child == nil {
-		return netip.Prefix{}, false
-	}
-	return d.child.Subnet(), true
-}
-
-func (d *childDaemon) close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closed = true
-	if d.child == nil {
-		return nil
-	}
-	return d.child.Close()
-}
+func (d childDaemon) close() error { return d.Close() }
 
 // externalDaemon is a buildkitd that somebody else keeps.
 type externalDaemon struct {
