@@ -33,6 +33,8 @@ type view struct {
 	pending  map[string]*writer
 	stored   map[oci.Digest]int64
 	closed   bool
+
+	learning sync.Mutex // held by lookup while it reads manifests
 }
 
 // entry is content that may be read, and where it is.
@@ -40,6 +42,7 @@ type entry struct {
 	repository string
 	manifest   bool
 	size       int64 // -1: not known yet
+	tried      bool  // lookup has read this manifest, or could not
 }
 
 // pinTime is longer than any solve is expected to take between two pins.
@@ -87,12 +90,12 @@ func (v *view) Info(ctx context.Context, d digest.Digest) (content.Info, error) 
 
 func (v *view) size(ctx context.Context, d oci.Digest) (int64, error) {
 	v.mu.Lock()
-	e, ok := v.readable[d]
 	size, wrote := v.stored[d]
 	v.mu.Unlock()
 	if wrote {
 		return size, nil
 	}
+	e, ok := v.lookup(ctx, d)
 	if !ok {
 		return 0, notFound(d)
 	}
@@ -119,11 +122,11 @@ func (v *view) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.R
 func (v *view) handle(ctx context.Context, d oci.Digest) (*handle, error) {
 	v.mu.Lock()
 	h, opened := v.open[d]
-	e, ok := v.readable[d]
 	v.mu.Unlock()
 	if opened {
 		return h, nil
 	}
+	e, ok := v.lookup(ctx, d)
 	if !ok {
 		return nil, notFound(d)
 	}
@@ -136,6 +139,45 @@ func (v *view) handle(ctx context.Context, d oci.Digest) (*handle, error) {
 		return nil, fmt.Errorf("read base layer %s of %s: %w", d, e.repository, err)
 	}
 	return v.keep(d, &handle{size: b.Size(), blob: b})
+}
+
+// lookup finds content that may be read. The builder does equal steps of two
+// solves once, and may ask this one for a layer of a base whose manifest it read
+// from the other: what is not known yet is looked for in the manifests that were
+// not opened here.
+func (v *view) lookup(ctx context.Context, d oci.Digest) (entry, bool) {
+	known := func() (e entry, ok bool, next oci.Digest) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if e, ok = v.readable[d]; ok {
+			return e, true, ""
+		}
+		for m, e := range v.readable {
+			if e.manifest && !e.tried && v.open[m] == nil {
+				return e, false, m
+			}
+		}
+		return entry{}, false, ""
+	}
+	if e, ok, next := known(); ok || next == "" {
+		return e, ok
+	}
+	v.learning.Lock()
+	defer v.learning.Unlock()
+	for {
+		e, ok, next := known()
+		if ok || next == "" {
+			return e, ok
+		}
+		// A platform that an index lists need not be here.
+		if _, err := v.openManifest(ctx, e, next); err != nil && ctx.Err() != nil {
+			return entry{}, false
+		}
+		v.mu.Lock()
+		e.tried = true
+		v.readable[next] = e
+		v.mu.Unlock()
+	}
 }
 
 // openManifest reads a manifest and makes what it points at readable.

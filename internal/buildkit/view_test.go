@@ -41,9 +41,6 @@ func TestViewReadsTheClosureOfItsBases(t *testing.T) {
 	v := openView(t, r, pipeline.Base{Repository: "base", Digest: base})
 
 	layerDigest := oci.FromBytes(oci.SHA256, layer)
-	if _, err := v.Info(t.Context(), layerDigest); !cerrdefs.IsNotFound(err) {
-		t.Errorf("a layer that no manifest named yet: %v, want not found", err)
-	}
 	if _, err := read(t, v, base); err != nil {
 		t.Fatalf("the base: %v", err)
 	}
@@ -71,6 +68,27 @@ func TestViewReadsTheClosureOfItsBases(t *testing.T) {
 	}
 	if err := v.Delete(t.Context(), layerDigest); !cerrdefs.IsPermissionDenied(err) {
 		t.Errorf("delete: %v, want permission denied", err)
+	}
+}
+
+// The builder merges equal steps of two solves: it reads the manifest of a base
+// over one session, and may read its layers over the other.
+func TestViewReadsALayerFirst(t *testing.T) {
+	r := registrytest.Open(t, registry.Config{}, nil)
+	layer := []byte("a layer")
+	base := r.PutImage("base", "1", layer)
+	gone := pipeline.Base{Repository: "base", Digest: oci.FromBytes(oci.SHA256, []byte("a platform that is not here"))}
+	d := oci.FromBytes(oci.SHA256, layer)
+	for name, first := range map[string]func(*view) error{
+		"info": func(v *view) error { _, err := v.Info(t.Context(), d); return err },
+		"read": func(v *view) error { _, err := read(t, v, d); return err },
+	} {
+		if err := first(openView(t, r, gone, pipeline.Base{Repository: "base", Digest: base})); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := first(openView(t, r, gone)); !cerrdefs.IsNotFound(err) {
+			t.Errorf("%s without the base: %v, want not found", name, err)
+		}
 	}
 }
 
