@@ -13,19 +13,19 @@ FUZZTIME ?= 10s
 
 export VERSION
 
-.PHONY: help build demo test test-long bench lint fuzz fmt generate image dist tools setup clean
+.PHONY: help build demo test test-long bench lint fuzz fmt generate image image-builder dist tools setup clean
 
 help: ## list these tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/slipway, a static program, and the two that it needs to build images
 	$(GOBUILD) -o bin/slipway ./cmd/slipway
 	hack/buildkitd.sh bin
 
-demo: build ## start a registry, push, list, delete, pull; then keep serving
+demo: build ## the whole story: serve, build, test, publish, pull, run; as root
 	hack/demo.sh
 
-test: ## the whole suite: vet, unit tests with -race, conformance, real clients, crashes
+test: ## the whole suite: vet, unit tests with -race, conformance, clients, builds, crashes
 	hack/test.sh
 
 test-long: ## the whole suite with its long variants and longer fuzzing
@@ -42,13 +42,16 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	hack/fuzz.sh $(FUZZTIME)
 
 fmt: ## format the code
-	gofmt -l -w cmd internal test
+	gofmt -l -w cmd examples internal test
 
 generate: ## generate code from api/openapi.yaml and other sources
 	go generate ./...
 
 image: ## build the container image slipway, without any base image
 	hack/image.sh
+
+image-builder: ## build the container image slipway-builder, which also builds
+	hack/image-builder.sh
 
 dist: ## static programs and tarballs in dist/
 	hack/dist.sh

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Builds the container image `slipway-builder` from deploy/Dockerfile.builder: the
+# registry with all that it needs to build images. Its system is Debian, made from
+# packages by mmdebstrap, so that no base image is fetched.
+#   IMAGE=name:tag hack/image-builder.sh    default: slipway-builder
+#   DEBIAN_MIRROR                           http://deb.debian.org
+#
+# How to run it stands in deploy/Dockerfile.builder. The system is kept in
+# .build/image-builder for the next time; `make clean` removes it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+image=${IMAGE:-slipway-builder}
+version=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org}
+suite=bookworm
+packages=ca-certificates,containernetworking-plugins,git,git-lfs,iptables,openssh-client,runc
+
+context=.build/image-builder
+mkdir -p "$context"
+recipe="$suite $mirror $packages $(sha256sum <hack/image-builder.sh)"
+if [ "$(cat "$context/recipe" 2>/dev/null)" != "$recipe" ]; then
+  hack/setup.sh mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+  echo "bootstrapping Debian $suite from $mirror"
+  rm -f "$context/recipe"
+  if ! mmdebstrap --quiet --variant=essential --aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-include=/usr/share/doc/*/copyright' --include="$packages" \
+    --customize-hook='rm -f "$1/etc/resolv.conf" "$1/etc/hostname"' $suite "$context/root.tar" \
+    "deb $mirror/debian $suite main" "deb $mirror/debian $suite-updates main" \
+    "deb $mirror/debian-security $suite-security main" >"$context/log" 2>&1; then
+    tail -n 30 "$context/log" >&2
+    echo "bootstrapping Debian failed; is $mirror within reach? DEBIAN_MIRROR names another" >&2
+    exit 1
+  fi
+  echo "$recipe" >"$context/recipe"
+fi
+
+CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-s -w -X main.version=$version" -o "$context/slipway" ./cmd/slipway
+hack/buildkitd.sh "$context"
+cp deploy/Dockerfile.builder "$context/Dockerfile"
+
+if docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then
+  # The engine's own builder is enough, and there is no plugin to install for it.
+  builder=(env DOCKER_BUILDKIT=0 docker build)
+else
+  command -v buildah >/dev/null || command -v podman >/dev/null || hack/setup.sh buildah:buildah
+  if command -v buildah >/dev/null; then
+    builder=(buildah build --format docker)
+  else
+    builder=(podman build --format docker)
+  fi
+fi
+echo "building image $image $version with ${builder[*]}"
+"${builder[@]}" --tag "$image" --label "org.opencontainers.image.version=$version" "$context"
