@@ -18,7 +18,7 @@ export VERSION
 help: ## list these tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build bin/slipway, a static program, and the two that it needs to build images
+build: ## build bin/slipway, a static program, and the three that it needs to build images
 	$(GOBUILD) -o bin/slipway ./cmd/slipway
 	hack/buildkitd.sh bin
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds into a folder what a machine that builds images has beside slipway:
-# buildkitd, unchanged, in the version that go.mod names, and slipway-runc.
+# buildkitd, unchanged, in the version that go.mod names, slipway-runc, and
+# slipway-bake.
 #   hack/buildkitd.sh FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,3 +12,4 @@ package=github.com/moby/buildkit
 export CGO_ENABLED=0 GOOS=linux
 go build -trimpath -ldflags "-s -w -X $package/version.Version=$version" -o "$out/buildkitd" $package/cmd/buildkitd
 go build -trimpath -ldflags '-s -w' -o "$out/slipway-runc" ./cmd/slipway-runc
+go build -trimpath -ldflags '-s -w' -o "$out/slipway-bake" ./cmd/slipway-bake

@@ -19,6 +19,8 @@ for platform in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64;
   mkdir -p "$work/$name"
   CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath \
     -ldflags "-s -w -X main.version=$version" -o "$work/$name/$program" ./cmd/slipway
+  # What it reads bake and compose files with; on Windows it only sends them.
+  [ "$os" = windows ] || CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -ldflags '-s -w' -o "$work/$name/slipway-bake" ./cmd/slipway-bake
   cp LICENSE "$work/$name/"
   [ "$os" != linux ] || cp deploy/slipway.service "$work/$name/"
   tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" \

@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/spf13/pflag"
 
+	"slipway/internal/bake"
 	"slipway/internal/buildkit"
 	"slipway/internal/buildkit/daemon"
 	"slipway/internal/git"
@@ -97,6 +98,7 @@ type builder struct {
 	data     string
 	ca       []byte // of ca-certificates
 	trees    *tree.Cache
+	projects *bake.Reader
 	daemons  []buildDaemon
 	engine   *pipeline.Engine
 }
@@ -105,7 +107,7 @@ type builder struct {
 // with the first build that needs it. addr is where this server listens, nil
 // if it does not.
 func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr, cas []string, log *slog.Logger) (b *builder, err error) {
-	b = &builder{settings: s, data: st.dir}
+	b = &builder{settings: s, data: st.dir, projects: &bake.Reader{}}
 	work := filepath.Join(b.data, workFolder)
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o700)); err != nil { // of runs that a crash cut off
 		return nil, err
@@ -133,7 +135,7 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 		Hosts: hosts, Rewrite: s.rewrite, Compression: s.compression, MaxAge: s.maxAge, Parallel: s.parallel,
 		Proxy: proxy.BuildArgs(), Space: func() error { return b.space(st) },
 		ID: "slipway://" + firstOf(hosts, "local"), Version: slipwayVersion(),
-		Fetch: b.fetch,
+		Read: b.projects.Read, Fetch: b.fetch,
 	}
 	b.daemons = buildDaemons(s, daemon.Config{
 		Root: filepath.Join(b.data, buildkitFolder), Log: log, CPUs: s.cpus, Memory: int64(s.memory), Processes: s.processes,
@@ -213,7 +215,7 @@ func (b *builder) subnet() (netip.Prefix, bool) {
 }
 
 func (b *builder) close() error {
-	err := b.trees.Save()
+	err := errors.Join(b.trees.Save(), b.projects.Close())
 	for _, d := range b.daemons {
 		err = errors.Join(err, d.close())
 	}

@@ -22,7 +22,7 @@ const envPrefix = "SLIPWAY_"
 // envElsewhere are variables of that prefix that are not settings of serve:
 // the client's, and those that Kubernetes sets in every pod beside a service
 // called slipway.
-var envElsewhere = regexp.MustCompile(`^SLIPWAY_(SERVER|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$`)
+var envElsewhere = regexp.MustCompile(`^SLIPWAY_(SERVER|BAKE|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$`)
 
 func envName(setting string) string {
 	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(setting))

@@ -46,7 +46,7 @@ func TestConfiguration(t *testing.T) {
 		{"a variable wins over the file", "gc.grace: 2h\ndrain: 5s\n", []string{"SLIPWAY_GC_GRACE=3h"}, nil, map[string]string{"gc.grace": "3h0m0s", "drain": "5s"}},
 		{"a flag wins over both", "gc.grace: 2h\n", []string{"SLIPWAY_GC_GRACE=3h"}, []string{"--gc.grace", "4h"}, map[string]string{"gc.grace": "4h0m0s"}},
 		{"a flag that says the default wins too", "gc.grace: 2h\n", []string{"SLIPWAY_GC_GRACE=3h"}, []string{"--gc.grace", "1h"}, map[string]string{"gc.grace": "1h0m0s"}},
-		{"variables of others", "", []string{"SLIPWAY_SERVER=http://x"}, nil, map[string]string{"listen": "127.0.0.1:5000"}},
+		{"variables of others", "", []string{"SLIPWAY_SERVER=http://x", "SLIPWAY_BAKE=/usr/libexec/slipway-bake"}, nil, map[string]string{"listen": "127.0.0.1:5000"}},
 	} {
 		flags, err := configure(t, c.file, c.environ, c.args)
 		if err != nil {

@@ -13,8 +13,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"slipway/internal/bake"
 )
 
 // Exit codes that scripts may rely on.
@@ -37,13 +35,6 @@ type exitError struct {
 func (e exitError) Unwrap() error { return e.error }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == bake.ChildArg {
-		if err := bake.Child(os.Stdin, os.Stdout); err != nil { // reads a project, sealed off
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(exitFailure)
-		}
-		return
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-ctx.Done()

@@ -62,9 +62,11 @@ func (p printed) target(t *testing.T, name string) *Target {
 		return strings.NewReplacer("$${", "${", "%%{", "%{").Replace(s)
 	}
 	texts := func(from map[string]*string) map[string]string {
-		to := values(from)
-		for key, v := range to {
-			to[key] = unescape(v)
+		to := map[string]string{}
+		for key, v := range from {
+			if v != nil { // it has no value, and buildx leaves it out when it builds
+				to[key] = unescape(*v)
+			}
 		}
 		return to
 	}

@@ -81,7 +81,7 @@ func (c checker) fail(field, format string, args ...any) error {
 // inside cleans a path, and refuses one that leaves the checkout. What does not
 // exist is found by whoever needs it.
 func (c checker) inside(field, what, written string) (string, fs.FileInfo, error) {
-	clean, ok := within(c.dir, written)
+	clean, ok := Within(c.dir, written)
 	if !ok {
 		return "", nil, c.fail(field, "%s %s is outside of the checkout", what, written)
 	}

@@ -6,8 +6,9 @@
 // functions, look at the process's environment and follow includes. They are
 // therefore read by buildx's own code in a child process that has an empty
 // environment and sees the checkout as its whole file system. The child is the
-// same executable, called with ChildArg. What it answers is checked: every
-// path leads to a place within the checkout.
+// program slipway-bake, which is package reader; a Reader keeps one started
+// ahead. What it answers is checked: every path leads to a place within the
+// checkout.
 //
 // A Dockerfile is analysed in process by BuildKit's own parser, for what a
 // build depends on: which images, which parts of which context, which

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// maxFile is more than a bake, compose or settings file has that a person wrote.
-const maxFile = 4 << 20
+// MaxFile is more than a bake, compose or settings file has that a person wrote.
+const MaxFile = 4 << 20
 
 // readRegular reads a file of the checkout. Links are followed within it only;
 // a device or pipe is refused rather than waited for.
@@ -41,8 +41,8 @@ func exists(checkout *os.Root, name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// reason is an error of the file system without the operation and path.
-func reason(err error) string {
+// Reason is an error of the file system without the operation and path.
+func Reason(err error) string {
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {
 		err = pathError.Err
@@ -53,10 +53,10 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// within cleans a path of a project's file. It must lead to a place inside of
+// Within cleans a path of a project's file. It must lead to a place inside of
 // the checkout, whose absolute path dir is; whether it does so through links,
 // too, is for Check to see.
-func within(dir, name string) (string, bool) {
+func Within(dir, name string) (string, bool) {
 	if filepath.IsAbs(name) {
 		rel, err := filepath.Rel(dir, name)
 		if err != nil {

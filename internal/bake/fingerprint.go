@@ -26,7 +26,7 @@ func Fingerprint(req Request, read []string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "slipway-project-1\n%q\n%q\n%q\n%q\n", req.Files, req.Targets, req.Set, fmt.Sprint(req.Vars)) // Sprint sorts maps
 	for _, name := range read {
-		content, err := readRegular(checkout, name, maxFile)
+		content, err := readRegular(checkout, name, MaxFile)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			fmt.Fprintf(h, "%q absent\n", name)

@@ -38,7 +38,7 @@ func ReadIgnore(checkout *os.Root, dockerfile, context string) (file string, pat
 			continue
 		}
 		if err != nil {
-			return "", nil, &Error{Position{File: name}, "cannot be read: " + reason(err)}
+			return "", nil, &Error{Position{File: name}, "cannot be read: " + Reason(err)}
 		}
 		patterns, err := ParseIgnore(name, content)
 		return name, patterns, err

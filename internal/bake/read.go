@@ -1,17 +1,13 @@
 package bake
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -29,9 +25,13 @@ var (
 	dockerfileNames = []string{"Dockerfile", "dockerfile"}
 )
 
-// Read reads a project. An error about the project is an *Error, with the place
+// Read reads a project, with a child of its own. An error about the project is an *Error, with the place
 // where that is known.
 func Read(ctx context.Context, req Request) (*Project, error) {
+	return read(ctx, req, start)
+}
+
+func read(ctx context.Context, req Request, take func(Isolation) (*child, error)) (*Project, error) {
 	dir, err := filepath.Abs(req.Dir)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
@@ -54,7 +54,7 @@ func Read(ctx context.Context, req Request) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := task{Request: req, Root: dir, Gates: settings.gates()}
+	t := Task{Version: TaskVersion, Request: req, Root: dir, Gates: settings.gates()}
 	t.Files = files
 	if kind == KindDockerfile {
 		t.Files, t.Inline = []string{"docker-bake.json"}, map[string]string{"docker-bake.json": dockerfileProject(files)}
@@ -62,7 +62,7 @@ func Read(ctx context.Context, req Request) (*Project, error) {
 	var project *Project
 	if kind == KindDockerfile && len(req.Set) == 0 {
 		project, err = plain(req, files[0])
-	} else if project, err = ask(ctx, t); err == nil && kind == KindCompose && len(project.Targets) == 0 {
+	} else if project, err = ask(ctx, t, take); err == nil && kind == KindCompose && len(project.Targets) == 0 {
 		for _, name := range dockerfileNames {
 			if exists(checkout, name) { // a compose file that only runs images
 				kind, files = KindDockerfile, []string{name}
@@ -128,7 +128,7 @@ func detect(checkout *os.Root, named []string) ([]string, Kind, error) {
 func chosen(checkout *os.Root, named []string) ([]string, Kind, error) {
 	kind, files := KindCompose, []string{}
 	for _, name := range named {
-		clean, ok := within(checkout.Name(), name)
+		clean, ok := Within(checkout.Name(), name)
 		if !ok {
 			return nil, "", &Error{Position{File: name}, "is outside of the checkout"}
 		}
@@ -137,7 +137,7 @@ func chosen(checkout *os.Root, named []string) ([]string, Kind, error) {
 			if err == nil {
 				err = errors.New("it is not a regular file")
 			}
-			return nil, "", &Error{Position{File: name}, "cannot be read: " + reason(err)}
+			return nil, "", &Error{Position{File: name}, "cannot be read: " + Reason(err)}
 		}
 		files = append(files, clean)
 		switch lower := strings.ToLower(clean); {
@@ -175,28 +175,28 @@ func dockerfileProject(files []string) string {
 	return string(b)
 }
 
-// ask starts the child, in the best isolation that this machine allows.
-func ask(ctx context.Context, t task) (*Project, error) {
+// ask has a child read, in the best isolation that this machine allows.
+func ask(ctx context.Context, t Task, take func(Isolation) (*child, error)) (*Project, error) {
 	for _, mode := range isolations() {
 		t.Mode = mode
-		a, err := askOnce(ctx, t)
-		var start startError
-		if errors.As(err, &start) && mode != isolateChecks {
+		a, err := askOnce(ctx, t, take)
+		var notStarted startError
+		if errors.As(err, &notStarted) && mode != IsolateChecks {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		if a.NotIsolated != "" {
-			if mode != isolateChecks {
-				continue
-			}
+		switch {
+		case a.NotIsolated != "" && mode != IsolateChecks:
+			continue
+		case a.NotIsolated != "":
 			return nil, fmt.Errorf("read the project %s: %s", t.Root, a.NotIsolated)
-		}
-		if a.Error != nil {
+		case a.OtherVersion != 0:
+			return nil, fmt.Errorf("read the project: the programs slipway and %s are of different releases: install both from one, and start a running server anew", Program)
+		case a.Error != nil:
 			return nil, a.Error
-		}
-		if a.Project == nil {
+		case a.Project == nil:
 			return nil, errors.New("read the project: the reader gave no answer")
 		}
 		return a.Project, nil
@@ -204,72 +204,20 @@ func ask(ctx context.Context, t task) (*Project, error) {
 	return nil, errors.New("read the project: its reader cannot be isolated")
 }
 
-// outOfMemory is how Go and the C library end at the limit of memory, which
-// also thread stacks can be the first to meet.
-var outOfMemory = regexp.MustCompile(`out of memory|cannot allocate memory|pthread_create failed|failed to create new OS thread`)
-
-// startError says that the child could not be started.
-type startError struct{ error }
-
-func (e startError) Unwrap() error { return e.error }
-
-func askOnce(ctx context.Context, t task) (*answer, error) {
+func askOnce(ctx context.Context, t Task, take func(Isolation) (*child, error)) (*Answer, error) {
 	timeout := cmp.Or(t.Timeout, DefaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	executable, err := self()
+	c, err := take(t.Mode)
 	if err != nil {
-		return nil, fmt.Errorf("read the project: %w", err)
+		return nil, err
 	}
-	input, err := json.Marshal(t)
-	if err != nil {
-		return nil, fmt.Errorf("read the project: %w", err)
+	a, err := c.ask(ctx, t, timeout)
+	if errors.Is(err, errGone) {
+		if c, err = start(t.Mode); err != nil {
+			return nil, err
+		}
+		a, err = c.ask(ctx, t, timeout)
 	}
-	cmd := exec.CommandContext(ctx, executable, ChildArg)
-	cmd.Env = []string{} // not nil, which would be this process's
-	cmd.Stdin = bytes.NewReader(input)
-	stdout, stderr := &capped{most: maxAnswer}, &capped{most: 16 << 10}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.WaitDelay = time.Second
-	confine(cmd, t.Mode)
-	if err := cmd.Start(); err != nil {
-		return nil, startError{fmt.Errorf("start the reader of the project: %w", err)}
-	}
-	err = cmd.Wait()
-	place := Position{File: strings.Join(t.Files, ", ")}
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, &Error{place, fmt.Sprintf("took longer than %s to evaluate: does it, or what it includes, expand without end?", timeout)}
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case stdout.over:
-		return nil, &Error{place, fmt.Sprintf("describes more than %d MiB of targets: does it expand without end?", maxAnswer>>20)}
-	case err != nil && outOfMemory.MatchString(stderr.String()):
-		return nil, &Error{place, "needs more memory than a project may: does it, or what it includes, expand without end?"}
-	case err != nil && strings.Contains(err.Error(), "signal: "):
-		return nil, &Error{place, fmt.Sprintf("could not be evaluated within %d s of processor time: does it expand without end?", childSeconds)}
-	case err != nil:
-		first, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-		return nil, &Error{place, fmt.Sprintf("could not be read: the reader ended with %v: %s", err, first)}
-	}
-	var a answer
-	if err := json.Unmarshal(stdout.Bytes(), &a); err != nil {
-		return nil, fmt.Errorf("read the project: the reader's answer: %w", err)
-	}
-	return &a, nil
-}
-
-// capped keeps what is written up to a size, and fails the writer beyond.
-type capped struct {
-	bytes.Buffer
-	most int
-	over bool
-}
-
-func (c *capped) Write(p []byte) (int, error) {
-	if c.Len()+len(p) > c.most {
-		c.over = true
-		return 0, io.ErrShortWrite
-	}
-	return c.Buffer.Write(p)
+	return a, err
 }

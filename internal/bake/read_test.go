@@ -87,7 +87,7 @@ func TestRefusesWithThePlace(t *testing.T) {
 		"settings link":       {files: map[string]string{"Dockerfile": dockerfile}, links: map[string]string{"slipway.yaml": "/etc/passwd"}, at: "slipway.yaml"},
 		"endless":             {files: hcl("tags = flatten([for i in range(1000) : [for j in range(1000) : [for k in range(1000) : k < 0 ? \"x\" : \"\"]]])"), request: Request{Timeout: 3 * time.Second}, at: "docker-bake.hcl", says: "expand without end"},
 		"doubling":            {files: map[string]string{"docker-bake.hcl": doubling(40)}, request: Request{Timeout: time.Minute}, at: "docker-bake.hcl", says: "expand without end"},
-		"giant file":          {files: map[string]string{"docker-bake.hcl": strings.Repeat("#\n", maxFile)}, at: "docker-bake.hcl", says: "more than"},
+		"giant file":          {files: map[string]string{"docker-bake.hcl": strings.Repeat("#\n", MaxFile)}, at: "docker-bake.hcl", says: "more than"},
 		"policy":              {files: hcl("policy = [{ filename = \"p.rego\" }]"), at: "docker-bake.hcl"},
 		"only a running file": {files: map[string]string{"compose.yaml": "services: { db: { image: postgres } }\n"}, at: "compose.yaml", says: "no target"},
 	} {
@@ -184,9 +184,9 @@ func TestIsolations(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			dir := fixture(t, "compose")
 			files := []string{"compose.yaml"}
-			a, err := askOnce(t.Context(), task{Request: Request{Files: files}, Root: dir, Mode: mode})
-			var start startError
-			if errors.As(err, &start) {
+			a, err := askOnce(t.Context(), Task{Version: TaskVersion, Request: Request{Files: files}, Root: dir, Mode: mode}, start)
+			var notStarted startError
+			if errors.As(err, &notStarted) {
 				t.Skipf("this machine does not allow it: %v", err)
 			}
 			if err != nil || a.Error != nil || a.NotIsolated != "" || len(a.Project.Targets) != 4 {
@@ -196,7 +196,7 @@ func TestIsolations(t *testing.T) {
 			if err := os.Symlink(filepath.Join(outside, "compose.yaml"), filepath.Join(dir, "link.yaml")); err != nil {
 				t.Fatal(err)
 			}
-			a, err = askOnce(t.Context(), task{Request: Request{Files: files}, Root: dir, Mode: mode})
+			a, err = askOnce(t.Context(), Task{Version: TaskVersion, Request: Request{Files: files}, Root: dir, Mode: mode}, start)
 			if err != nil || a.Error == nil || a.Project != nil {
 				t.Fatalf("a link that leaves is followed: %+v, %v", a, err)
 			}

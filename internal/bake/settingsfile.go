@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"maps"
 	"os"
 	"path"
@@ -146,12 +147,12 @@ type parsedSettings struct {
 }
 
 func readSettings(checkout *os.Root) (*parsedSettings, error) {
-	content, err := readRegular(checkout, SettingsFile, maxFile)
+	content, err := readRegular(checkout, SettingsFile, MaxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &parsedSettings{Settings: Settings{Keep: DefaultKeep}}, nil
 	}
 	if err != nil {
-		return nil, &Error{Position{File: SettingsFile}, "cannot be read: " + reason(err)}
+		return nil, &Error{Position{File: SettingsFile}, "cannot be read: " + Reason(err)}
 	}
 	return parseSettings(content)
 }
@@ -285,17 +286,17 @@ func (p *parsedSettings) gates() map[string][]string {
 
 // apply gives targets their test settings, and checks the names in settings.
 func (p *parsedSettings) apply(project *Project) error {
-	known := func(name string) bool { return len(project.expand(name)) > 0 }
+	known := func(name string) bool { return len(project.Expand(name)) > 0 }
 	for name, held := range p.Gates {
 		for _, n := range append([]string{name}, held...) {
 			if n != "*" && !known(n) {
-				return p.fail("gates."+name, "gates: there is no target or group %q%s", n, suggest(n, project.names()))
+				return p.fail("gates."+name, "gates: there is no target or group %q%s", n, Suggest(n, project.Names()))
 			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Tests)) {
 		if !known(name) {
-			return p.fail("test."+name, "test: there is no target or group %q%s", name, suggest(name, project.names()))
+			return p.fail("test."+name, "test: there is no target or group %q%s", name, Suggest(name, project.Names()))
 		}
 	}
 	for name, target := range project.Targets {
@@ -317,6 +318,8 @@ func (p *parsedSettings) apply(project *Project) error {
 func (p *parsedSettings) fail(key, format string, args ...any) error {
 	return &Error{Position{SettingsFile, p.lines[key]}, fmt.Sprintf(format, args...)}
 }
+
+var yamlLine = regexp.MustCompile(`\bline (\d+)\b`)
 
 var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
 
@@ -342,9 +345,28 @@ func settingsLines(content []byte) map[string]int {
 	if yaml.Unmarshal(content, &document) != nil || len(document.Content) == 0 {
 		return lines
 	}
-	each(document.Content[0], func(key, value *yaml.Node) {
+	for key, value := range Entries(document.Content[0]) {
 		lines[key.Value] = key.Line
-		each(value, func(inner, _ *yaml.Node) { lines[key.Value+"."+inner.Value] = inner.Line })
-	})
+		for inner := range Entries(value) {
+			lines[key.Value+"."+inner.Value] = inner.Line
+		}
+	}
 	return lines
+}
+
+// Entries are the keys and values of a mapping, in the order of the file.
+func Entries(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(key, value *yaml.Node) bool) {
+		if n.Kind == yaml.AliasNode {
+			n = n.Alias
+		}
+		if n.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if !yield(n.Content[i], n.Content[i+1]) {
+				return
+			}
+		}
+	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// suggest is ", did you mean …?" for the nearest of the names, or what there is.
-func suggest(name string, names []string) string {
+// Suggest is ", did you mean …?" for the nearest of the names, or what there is.
+func Suggest(name string, names []string) string {
 	if len(names) == 0 {
 		return ""
 	}

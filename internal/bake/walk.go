@@ -61,7 +61,7 @@ func (a *analysis) reach() error {
 		asked = a.byName[strings.ToLower(a.options.Stage)]
 		if asked == nil {
 			names := slices.Sorted(maps.Keys(a.byName))
-			return &Error{Position{}, fmt.Sprintf("there is no stage %q%s", a.options.Stage, suggest(a.options.Stage, names))}
+			return &Error{Position{}, fmt.Sprintf("there is no stage %q%s", a.options.Stage, Suggest(a.options.Stage, names))}
 		}
 	}
 	var mark func(s *stage)

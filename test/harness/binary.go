@@ -15,7 +15,7 @@ import (
 
 // Binary returns the path of the slipway program under test: SLIPWAY_BIN, or one
 // built from this checkout, with the race detector when the test itself has it.
-// Test processes that run side by side share one build.
+// Test processes that run side by side share one build. Beside it is slipway-bake.
 func Binary(tb testing.TB) string {
 	tb.Helper()
 	if path := os.Getenv("SLIPWAY_BIN"); path != "" {
@@ -57,7 +57,7 @@ func buildLocked(dir string) (path string, err error) {
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
 		return "", err
 	}
-	lock, err := os.OpenFile(out+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(filepath.Dir(out), "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return "", err
 	}
@@ -65,10 +65,16 @@ func buildLocked(dir string) (path string, err error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("locking %s: %w", lock.Name(), err)
 	}
-	cmd := exec.Command("go", append(args, "-o", out, "./cmd/slipway")...)
-	cmd.Dir, cmd.Env = dir, env
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", cmd, err, msg)
+	program := exec.Command("go", append(args, "-o", out, "./cmd/slipway")...)
+	program.Env = env
+	// What it starts to read projects is looked for beside it.
+	reader := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(filepath.Dir(out), "slipway-bake"), "./cmd/slipway-bake")
+	reader.Env = append(os.Environ(), "CGO_ENABLED=0")
+	for _, cmd := range []*exec.Cmd{program, reader} {
+		cmd.Dir = dir
+		if msg, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s: %w\n%s", cmd, err, msg)
+		}
 	}
 	return out, nil
 }

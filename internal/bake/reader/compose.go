@@ -1,4 +1,4 @@
-package bake
+package reader
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/template"
 	"go.yaml.in/yaml/v3"
+
+	"slipway/internal/bake"
 )
 
 // reads finds which files a compose file reads besides itself. It refuses those
@@ -50,7 +52,7 @@ func composeReads(files []string, vars map[string]string, strict bool) ([]string
 		return nil, err
 	}
 	for _, name := range files {
-		if err := r.file(name, path.Dir(name), Position{File: name}); err != nil {
+		if err := r.file(name, path.Dir(name), bake.Position{File: name}); err != nil {
 			return nil, err
 		}
 	}
@@ -64,7 +66,7 @@ func composeReads(files []string, vars map[string]string, strict bool) ([]string
 func (r *reads) dotEnv(folder string) error {
 	name := path.Join(folder, ".env")
 	r.seen[name] = true
-	if err := r.inside(name, Position{File: name}, name); err != nil {
+	if err := r.inside(name, bake.Position{File: name}, name); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(name)
@@ -76,7 +78,7 @@ func (r *reads) dotEnv(folder string) error {
 		return v, ok
 	})
 	if err != nil {
-		return &Error{Position{File: name}, err.Error()}
+		return mistake(bake.Position{File: name}, err.Error())
 	}
 	for key, v := range set {
 		if _, ok := r.environment[key]; !ok {
@@ -87,9 +89,9 @@ func (r *reads) dotEnv(folder string) error {
 }
 
 // inside refuses a path that leaves the checkout.
-func (r *reads) inside(name string, at Position, written string) error {
-	leaves := &Error{at, fmt.Sprintf("%s is outside of the checkout", written)}
-	clean, ok := within(r.root, name)
+func (r *reads) inside(name string, at bake.Position, written string) error {
+	leaves := mistake(at, fmt.Sprintf("%s is outside of the checkout", written))
+	clean, ok := bake.Within(r.root, name)
 	if !ok {
 		return leaves
 	}
@@ -101,30 +103,30 @@ func (r *reads) inside(name string, at Position, written string) error {
 		return nil
 	}
 	if err != nil {
-		return &Error{at, fmt.Sprintf("%s cannot be read: %s", written, reason(err))}
+		return mistake(at, fmt.Sprintf("%s cannot be read: %s", written, bake.Reason(err)))
 	}
-	if _, ok := within(r.root, resolved); !ok {
+	if _, ok := bake.Within(r.root, resolved); !ok {
 		return leaves
 	}
 	return nil
 }
 
 // file looks through one compose file, whose paths are relative to folder.
-func (r *reads) file(name, folder string, at Position) error {
+func (r *reads) file(name, folder string, at bake.Position) error {
 	name = path.Clean(name)
 	if r.seen[name] {
 		return nil // the loader reports cycles
 	}
 	r.seen[name] = true
 	if len(r.seen) > maxReads {
-		return &Error{at, fmt.Sprintf("more than %d files are included", maxReads)}
+		return mistake(at, fmt.Sprintf("more than %d files are included", maxReads))
 	}
 	content, err := os.ReadFile(name)
 	if err != nil {
-		return &Error{at, fmt.Sprintf("%s cannot be read: %s", name, reason(err))}
+		return mistake(at, fmt.Sprintf("%s cannot be read: %s", name, bake.Reason(err)))
 	}
-	if len(content) > maxFile {
-		return &Error{at, fmt.Sprintf("%s has %d bytes, more than the %d that are allowed", name, len(content), maxFile)}
+	if len(content) > bake.MaxFile {
+		return mistake(at, fmt.Sprintf("%s has %d bytes, more than the %d that are allowed", name, len(content), bake.MaxFile))
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	for {
@@ -134,7 +136,7 @@ func (r *reads) file(name, folder string, at Position) error {
 			return nil
 		}
 		if err != nil {
-			e := &Error{Position{File: name}, err.Error()}
+			e := mistake(bake.Position{File: name}, err.Error())
 			if m := yamlLine.FindStringSubmatch(e.Message); m != nil {
 				_, _ = fmt.Sscan(m[1], &e.Line)
 			}
@@ -225,7 +227,7 @@ func (r *reads) plain(value any, file, folder string, content []byte) error {
 func (r *reads) resolve(written, file, folder string, content []byte) (string, error) {
 	at := place(file, content, written)
 	if strings.Contains(written, "://") || strings.HasPrefix(written, "git@") || strings.HasPrefix(written, "oci:") {
-		return "", &Error{at, written + " is an address: a project includes files of its checkout only"}
+		return "", mistake(at, written+" is an address: a project includes files of its checkout only")
 	}
 	name, err := template.Substitute(written, func(key string) (string, bool) {
 		v, ok := r.environment[key]
@@ -235,7 +237,7 @@ func (r *reads) resolve(written, file, folder string, content []byte) (string, e
 		// An include may have an environment of its own.
 		r.unsure = true
 		if r.strict {
-			return "", &Error{at, written + ": a path with variables needs the reader to be isolated, which this machine does not allow"}
+			return "", mistake(at, written+": a path with variables needs the reader to be isolated, which this machine does not allow")
 		}
 	}
 	if err != nil || name == "" {
@@ -243,13 +245,13 @@ func (r *reads) resolve(written, file, folder string, content []byte) (string, e
 	}
 	if path.IsAbs(name) {
 		// Within its own root the child cannot tell it from a relative one.
-		return "", &Error{at, written + " is outside of the checkout: paths are relative to it"}
+		return "", mistake(at, written+" is outside of the checkout: paths are relative to it")
 	}
 	name = path.Join(folder, name)
 	if err := r.inside(name, at, written); err != nil {
 		return "", err
 	}
-	name, _ = within(r.root, name)
+	name, _ = bake.Within(r.root, name)
 	return name, nil
 }
 
@@ -269,10 +271,10 @@ func texts(value any) (list []string) {
 }
 
 // place is the first line of a file that has a text.
-func place(file string, content []byte, text string) Position {
+func place(file string, content []byte, text string) bake.Position {
 	before, _, found := bytes.Cut(content, []byte(text))
 	if !found {
-		return Position{File: file}
+		return bake.Position{File: file}
 	}
-	return Position{file, 1 + bytes.Count(before, []byte("\n"))}
+	return bake.Position{File: file, Line: 1 + bytes.Count(before, []byte("\n"))}
 }

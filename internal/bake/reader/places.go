@@ -1,17 +1,19 @@
-package bake
+package reader
 
 import (
 	"strings"
 
-	"github.com/docker/buildx/bake"
+	buildx "github.com/docker/buildx/bake"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 	"go.yaml.in/yaml/v3"
+
+	"slipway/internal/bake"
 )
 
 // locations finds where targets and their fields stand. What cannot be parsed
 // here has no places; the evaluation reports it.
-func locations(files []bake.File) *places {
+func locations(files []buildx.File) *places {
 	w := &places{files: files, blocks: map[string]block{}}
 	for _, f := range files {
 		if isYAML(f.Name) {
@@ -28,8 +30,8 @@ func isYAML(name string) bool {
 	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
-func (w *places) hcl(f bake.File) {
-	parsed, ok, err := bake.ParseHCLFile(f.Data, f.Name)
+func (w *places) hcl(f buildx.File) {
+	parsed, ok, err := buildx.ParseHCLFile(f.Data, f.Name)
 	if !ok || err != nil || parsed == nil {
 		return
 	}
@@ -47,12 +49,12 @@ func (w *places) hcl(f bake.File) {
 		name := b.Labels[0]
 		found, ok := w.blocks[name]
 		if !ok {
-			found.fields = map[string]Position{}
+			found.fields = map[string]bake.Position{}
 		}
-		found.Position = Position{b.DefRange.Filename, b.DefRange.Start.Line}
+		found.Position = bake.Position{File: b.DefRange.Filename, Line: b.DefRange.Start.Line}
 		attributes, _ := b.Body.JustAttributes()
 		for key, attribute := range attributes {
-			found.fields[key] = Position{attribute.NameRange.Filename, attribute.NameRange.Start.Line}
+			found.fields[key] = bake.Position{File: attribute.NameRange.Filename, Line: attribute.NameRange.Start.Line}
 			if key == "inherits" {
 				inherited[name] = literals(attribute.Expr)
 			}
@@ -91,50 +93,44 @@ var composeFields = map[string]string{
 	"cache_from": "cache-from", "cache_to": "cache-to", "extra_hosts": "extra-hosts", "shm_size": "shm-size",
 }
 
-func (w *places) compose(f bake.File) {
+func (w *places) compose(f buildx.File) {
 	var document yaml.Node
 	if yaml.Unmarshal(f.Data, &document) != nil || len(document.Content) == 0 {
 		return
 	}
-	each(document.Content[0], func(key, value *yaml.Node) {
+	for key, value := range bake.Entries(document.Content[0]) {
 		if key.Value != "services" {
-			return
+			continue
 		}
-		each(value, func(service, definition *yaml.Node) {
-			found := block{Position{f.Name, service.Line}, map[string]Position{}}
-			each(definition, func(key, value *yaml.Node) {
-				if key.Value == "image" {
-					found.fields["tags"] = Position{f.Name, key.Line}
-				}
-				if key.Value != "build" {
-					return
-				}
-				found.fields["context"] = Position{f.Name, key.Line}
-				each(value, func(key, value *yaml.Node) {
-					name := key.Value
-					if other, ok := composeFields[name]; ok {
-						name = other
-					}
-					found.fields[name] = Position{f.Name, key.Line}
-					if name == "x-bake" {
-						each(value, func(key, _ *yaml.Node) { found.fields[key.Value] = Position{f.Name, key.Line} })
-					}
-				})
-			})
-			w.blocks[strings.ReplaceAll(service.Value, ".", "_")] = found
-		})
-	})
+		for service, definition := range bake.Entries(value) {
+			w.blocks[strings.ReplaceAll(service.Value, ".", "_")] = composeBlock(f.Name, service, definition)
+		}
+	}
 }
 
-// each calls a function for the entries of a mapping.
-func each(n *yaml.Node, call func(key, value *yaml.Node)) {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
+func composeBlock(file string, service, definition *yaml.Node) block {
+	at := func(key *yaml.Node) bake.Position { return bake.Position{File: file, Line: key.Line} }
+	found := block{at(service), map[string]bake.Position{}}
+	for key, value := range bake.Entries(definition) {
+		if key.Value == "image" {
+			found.fields["tags"] = at(key)
+		}
+		if key.Value != "build" {
+			continue
+		}
+		found.fields["context"] = at(key)
+		for key, value := range bake.Entries(value) {
+			name := key.Value
+			if other, ok := composeFields[name]; ok {
+				name = other
+			}
+			found.fields[name] = at(key)
+			if name == "x-bake" {
+				for key := range bake.Entries(value) {
+					found.fields[key.Value] = at(key)
+				}
+			}
+		}
 	}
-	if n.Kind != yaml.MappingNode {
-		return
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		call(n.Content[i], n.Content[i+1])
-	}
+	return found
 }

@@ -1,4 +1,4 @@
-package bake
+package reader
 
 import (
 	"context"
@@ -10,12 +10,14 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/docker/buildx/bake"
+	buildx "github.com/docker/buildx/bake"
+
+	"slipway/internal/bake"
 )
 
-// composeServices reads the services that have no build section, and gives each
+// addServices reads the services that have no build section, and gives each
 // target those that its own service depends on: buildx does not look at them.
-func (p *Project) composeServices(files []bake.File, vars map[string]string) error {
+func addServices(p *bake.Project, files []buildx.File, vars map[string]string) error {
 	configs := []types.ConfigFile{}
 	for _, f := range files {
 		if isYAML(f.Name) {
@@ -41,7 +43,7 @@ func (p *Project) composeServices(files []bake.File, vars map[string]string) err
 		p.Warnings = append(p.Warnings, fmt.Sprintf("%s: its services cannot be used in tests: %v", configs[0].Filename, err))
 		return nil
 	}
-	p.Services = map[string]*Service{}
+	p.Services = map[string]*bake.Service{}
 	for name, s := range project.Services {
 		if s.Build == nil && s.Image != "" {
 			p.Services[name] = serviceOf(s)
@@ -52,34 +54,34 @@ func (p *Project) composeServices(files []bake.File, vars map[string]string) err
 		if s.Build == nil || target == nil {
 			continue
 		}
-		services := map[string]*Service{}
-		p.dependencies(project, s, services, target)
+		services := map[string]*bake.Service{}
+		dependencies(p.Services, project, s, services)
 		if len(services) > 0 {
-			target.Test = &TestSettings{Services: services}
+			target.Test = &bake.TestSettings{Services: services}
 		}
 	}
 	return nil
 }
 
 // dependencies collects what a service depends on, and what that does.
-func (p *Project) dependencies(project *types.Project, of types.ServiceConfig, into map[string]*Service, target *Target) {
+func dependencies(known map[string]*bake.Service, project *types.Project, of types.ServiceConfig, into map[string]*bake.Service) {
 	for _, name := range slices.Sorted(maps.Keys(of.DependsOn)) {
-		service, ok := p.Services[name]
+		service, ok := known[name]
 		if _, seen := into[name]; seen || !ok {
 			continue
 		}
 		into[name] = service
-		p.dependencies(project, project.Services[name], into, target)
+		dependencies(known, project, project.Services[name], into)
 	}
 }
 
-func serviceOf(s types.ServiceConfig) *Service {
-	service := &Service{
+func serviceOf(s types.ServiceConfig) *bake.Service {
+	service := &bake.Service{
 		Image: s.Image, Command: s.Command, Entrypoint: s.Entrypoint, User: s.User, WorkingDir: s.WorkingDir, Tmpfs: s.Tmpfs,
 		Environment: values(s.Environment), DependsOn: slices.Sorted(maps.Keys(s.DependsOn)),
 	}
 	if h := s.HealthCheck; h != nil {
-		check := &Healthcheck{Test: h.Test}
+		check := &bake.Healthcheck{Test: h.Test}
 		if h.Disable {
 			check.Test = []string{"NONE"}
 		}

@@ -1,4 +1,4 @@
-package bake
+package reader
 
 import (
 	"cmp"
@@ -7,44 +7,45 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/docker/buildx/bake"
+	buildx "github.com/docker/buildx/bake"
 	"github.com/docker/buildx/bake/hclparser"
 	"github.com/hashicorp/hcl/v2"
+
+	"slipway/internal/bake"
 )
 
-// parseProject evaluates a project's files with buildx's own code. It runs in
+// evaluate evaluates a project's files with buildx's own code. It runs in
 // the child, whose working folder is the checkout.
-func parseProject(t task) (*Project, error) {
-	var files []bake.File
+func evaluate(t *bake.Task) (*bake.Project, error) {
+	var files []buildx.File
 	compose := []string{}
 	for _, name := range t.Files {
 		content, inline := t.Inline[name]
 		data := []byte(content)
 		if !inline {
 			info, err := os.Stat(name)
-			if err == nil && info.Size() > maxFile {
-				err = fmt.Errorf("it has %d bytes, more than the %d that are allowed", info.Size(), maxFile)
+			if err == nil && info.Size() > bake.MaxFile {
+				err = fmt.Errorf("it has %d bytes, more than the %d that are allowed", info.Size(), bake.MaxFile)
 			}
 			if err == nil {
 				data, err = os.ReadFile(name)
 			}
 			if err != nil {
-				return nil, &Error{Position{File: name}, "cannot be read: " + reason(err)}
+				return nil, mistake(bake.Position{File: name}, "cannot be read: "+bake.Reason(err))
 			}
 		}
 		if isYAML(name) {
 			compose = append(compose, name)
 		}
-		files = append(files, bake.File{Name: name, Data: data})
+		files = append(files, buildx.File{Name: name, Data: data})
 	}
-	read, err := composeReads(compose, t.Vars, t.Mode == isolateChecks)
+	read, err := composeReads(compose, t.Vars, t.Mode == bake.IsolateChecks)
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +58,12 @@ func parseProject(t task) (*Project, error) {
 
 	defaults := map[string]string{"BAKE_CMD_CONTEXT": "", "BAKE_LOCAL_PLATFORM": platforms.Format(platforms.DefaultSpec())}
 	where := locations(files)
-	config, meta, err := bake.ParseFiles(files, defaults, t.Vars)
+	config, meta, err := buildx.ParseFiles(files, defaults, t.Vars)
 	if err != nil {
 		return nil, where.evaluation(err, compose)
 	}
 	where.rename(meta)
-	p := &Project{Read: read, Groups: map[string][]string{}, Targets: map[string]*Target{}}
+	p := &bake.Project{Read: read, Groups: map[string][]string{}, Targets: map[string]*bake.Target{}}
 	for _, g := range config.Groups {
 		p.Groups[g.Name], _ = config.ResolveGroup(g.Name)
 	}
@@ -74,19 +75,19 @@ func parseProject(t task) (*Project, error) {
 		return p, nil
 	}
 
-	asked, err := p.choose(t.Targets)
+	asked, err := choose(p, t.Targets)
 	if err != nil {
 		return nil, where.about(err)
 	}
 	wanted := slices.Clone(asked)
 	for name, held := range t.Gates {
-		if tests := p.expand(name); len(tests) > 0 {
-			p.Gates = append(p.Gates, Gate{Name: name, Tests: tests, Holds: p.expand(held...)})
+		if tests := p.Expand(name); len(tests) > 0 {
+			p.Gates = append(p.Gates, bake.Gate{Name: name, Tests: tests, Holds: p.Expand(held...)})
 			wanted = append(wanted, tests...)
 		}
 	}
-	slices.SortFunc(p.Gates, func(x, y Gate) int { return cmp.Compare(x.Name, y.Name) })
-	targets, _, err := bake.ReadTargets(context.Background(), files, wanted, t.Set, defaults, t.Vars, &bake.EntitlementConf{})
+	slices.SortFunc(p.Gates, func(x, y bake.Gate) int { return cmp.Compare(x.Name, y.Name) })
+	targets, _, err := buildx.ReadTargets(context.Background(), files, wanted, t.Set, defaults, t.Vars, &buildx.EntitlementConf{})
 	if err != nil {
 		return nil, where.evaluation(err, compose)
 	}
@@ -101,29 +102,29 @@ func parseProject(t task) (*Project, error) {
 	for _, name := range p.Selected {
 		p.Targets[name].Linked = !slices.Contains(asked, name)
 	}
-	p.bindGates()
+	bindGates(p)
 	slices.Sort(p.Warnings)
-	return p, p.composeServices(files, t.Vars)
+	return p, addServices(p, files, t.Vars)
 }
 
 // choose expands the names and patterns that were asked for.
-func (p *Project) choose(names []string) ([]string, error) {
+func choose(p *bake.Project, names []string) ([]string, error) {
 	if len(names) == 0 {
 		names = []string{"default"}
 	}
 	list := []string{}
 	for _, name := range names {
 		name = strings.ReplaceAll(name, ".", "_") // as buildx does with compose services
-		found := p.expand(name)
+		found := p.Expand(name)
 		if len(found) == 0 {
 			if name == "default" {
-				return nil, &Error{Position{}, "there is no group or target named default, so a target has to be named" + suggest("", p.names())}
+				return nil, mistake(bake.Position{}, "there is no group or target named default, so a target has to be named"+bake.Suggest("", p.Names()))
 			}
-			return nil, &Error{Position{}, fmt.Sprintf("there is no target or group %q%s", name, suggest(name, p.names()))}
+			return nil, mistake(bake.Position{}, fmt.Sprintf("there is no target or group %q%s", name, bake.Suggest(name, p.Names())))
 		}
 		for _, target := range found {
 			if !slices.Contains(p.Available, target) {
-				return nil, &missingError{target, p.names()}
+				return nil, &missingError{target, p.Names()}
 			}
 		}
 		list = append(list, found...)
@@ -132,33 +133,9 @@ func (p *Project) choose(names []string) ([]string, error) {
 	return slices.Compact(list), nil
 }
 
-// expand gives the targets of names of targets and groups, and of patterns of
-// these. What does not exist adds nothing.
-func (p *Project) expand(names ...string) []string {
-	list := []string{}
-	for _, name := range names {
-		for group, targets := range p.Groups {
-			if ok, err := path.Match(name, group); group == name || ok && err == nil {
-				list = append(list, targets...)
-			}
-		}
-		for _, target := range p.Available {
-			if ok, err := path.Match(name, target); target == name || ok && err == nil {
-				list = append(list, target)
-			}
-		}
-	}
-	slices.Sort(list)
-	return slices.Compact(list)
-}
-
-func (p *Project) names() []string {
-	return append(slices.Collect(maps.Keys(p.Groups)), p.Available...)
-}
-
 // bindGates leaves the gates that hold back selected targets.
-func (p *Project) bindGates() {
-	kept := []Gate{}
+func bindGates(p *bake.Project) {
+	kept := []bake.Gate{}
 	for _, g := range p.Gates {
 		g.Holds = slices.DeleteFunc(g.Holds, func(name string) bool {
 			return !slices.Contains(p.Selected, name) || slices.Contains(g.Tests, name)
@@ -179,27 +156,6 @@ func (p *Project) bindGates() {
 	}
 }
 
-// Order lists targets and all that they need, each after what it needs.
-func (p *Project) Order(names ...string) []string {
-	list, seen := []string{}, map[string]bool{}
-	var add func(name string)
-	add = func(name string) {
-		target := p.Targets[name]
-		if seen[name] || target == nil {
-			return
-		}
-		seen[name] = true
-		for _, need := range target.Needs {
-			add(need)
-		}
-		list = append(list, name)
-	}
-	for _, name := range names {
-		add(name)
-	}
-	return list
-}
-
 // missingError is a target that something names and nothing defines.
 type missingError struct {
 	name  string
@@ -207,28 +163,28 @@ type missingError struct {
 }
 
 func (e *missingError) Error() string {
-	return fmt.Sprintf("there is no target %q%s", e.name, suggest(e.name, e.names))
+	return fmt.Sprintf("there is no target %q%s", e.name, bake.Suggest(e.name, e.names))
 }
 
 // places is where targets stand in the project's files.
 type places struct {
-	files   []bake.File
+	files   []buildx.File
 	blocks  map[string]block
 	origins map[string]string // the name a target got by its name expression -> the block's
 }
 
 // block is one target's definition; of several, the last.
 type block struct {
-	Position
-	fields map[string]Position
+	bake.Position
+	fields map[string]bake.Position
 }
 
-func (w *places) target(name string) Position {
+func (w *places) target(name string) bake.Position {
 	return w.of(name).Position
 }
 
 // field is where a target says something, or else where the target stands.
-func (w *places) field(name string, fields ...string) Position {
+func (w *places) field(name string, fields ...string) bake.Position {
 	b := w.of(name)
 	for _, field := range fields {
 		if at, ok := b.fields[field]; ok {
@@ -244,7 +200,7 @@ func (w *places) of(name string) block {
 		b, ok = w.blocks[w.origins[name]]
 	}
 	if !ok && len(w.files) > 0 {
-		b = block{Position: Position{File: w.files[len(w.files)-1].Name}}
+		b = block{Position: bake.Position{File: w.files[len(w.files)-1].Name}}
 	}
 	return b
 }
@@ -267,29 +223,29 @@ func (w *places) rename(meta *hclparser.ParseMeta) {
 func (w *places) about(err error) error {
 	var missing *missingError
 	if !errors.As(err, &missing) {
-		var ours *Error
+		var ours *bake.Error
 		if errors.As(err, &ours) && ours.File == "" && len(w.files) > 0 {
 			ours.File = w.files[len(w.files)-1].Name
 		}
 		return err
 	}
 	at := w.mention(missing.name)
-	return &Error{at, missing.Error()}
+	return mistake(at, missing.Error())
 }
 
 // mention is the first line that has a name in quotes, and is not its own.
-func (w *places) mention(name string) Position {
+func (w *places) mention(name string) bake.Position {
 	for _, f := range w.files {
 		for i, line := range strings.Split(string(f.Data), "\n") {
 			if strings.Contains(line, `"`+name+`"`) || strings.Contains(line, "target:"+name) || strings.Contains(line, "service:"+name) {
-				return Position{f.Name, i + 1}
+				return bake.Position{File: f.Name, Line: i + 1}
 			}
 		}
 	}
 	if len(w.files) == 0 {
-		return Position{}
+		return bake.Position{}
 	}
-	return Position{File: w.files[0].Name}
+	return bake.Position{File: w.files[0].Name}
 }
 
 var (
@@ -308,7 +264,7 @@ func (w *places) evaluation(err error, compose []string) error {
 			if d.Severity != hcl.DiagError {
 				continue
 			}
-			e := &Error{Message: d.Summary}
+			e := &bake.Error{Message: d.Summary}
 			if d.Detail != "" && d.Detail != d.Summary {
 				e.Message += ": " + d.Detail
 			}
@@ -323,17 +279,17 @@ func (w *places) evaluation(err error, compose []string) error {
 		return w.about(&missingError{m[1], slices.Collect(maps.Keys(w.blocks))})
 	}
 	if m := loopFrom.FindStringSubmatch(text); m != nil {
-		return &Error{w.field(m[1], "contexts"), fmt.Sprintf("target %s needs target %s, which needs it in turn", m[1], m[2])}
+		return mistake(w.field(m[1], "contexts"), fmt.Sprintf("target %s needs target %s, which needs it in turn", m[1], m[2]))
 	}
 	if m := linkToItself.FindStringSubmatch(text); m != nil {
-		return &Error{w.field(m[1], "contexts"), fmt.Sprintf("target %s needs itself", m[1])}
+		return mistake(w.field(m[1], "contexts"), fmt.Sprintf("target %s needs itself", m[1]))
 	}
 	if m := targetNamed.FindStringSubmatch(text); m != nil {
 		if b, ok := w.blocks[m[1]]; ok {
-			return &Error{b.Position, text}
+			return mistake(b.Position, text)
 		}
 	}
-	e := &Error{Message: strings.TrimPrefix(text, "failed to parse compose file: ")}
+	e := &bake.Error{Message: strings.TrimPrefix(text, "failed to parse compose file: ")}
 	if len(compose) > 0 {
 		e.File = compose[0]
 	} else if len(w.files) > 0 {

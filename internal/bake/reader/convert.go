@@ -1,4 +1,4 @@
-package bake
+package reader
 
 import (
 	"cmp"
@@ -10,24 +10,26 @@ import (
 	"sync"
 
 	"github.com/containerd/platforms"
-	"github.com/docker/buildx/bake"
+	buildx "github.com/docker/buildx/bake"
 	"github.com/docker/buildx/util/buildflags"
 	"github.com/docker/buildx/util/platformutil"
 	"github.com/docker/buildx/util/urlutil"
 	"github.com/docker/cli/opts"
 	"github.com/docker/go-units"
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+
+	"slipway/internal/bake"
 )
 
 // converter makes one Target of buildx's.
 type converter struct {
 	where   *places
 	name    string
-	project *Project
+	project *bake.Project
 }
 
 func (c converter) fail(field, format string, args ...any) error {
-	return &Error{c.where.field(c.name, field), fmt.Sprintf("target %s: ", c.name) + fmt.Sprintf(format, args...)}
+	return mistake(c.where.field(c.name, field), fmt.Sprintf("target %s: ", c.name)+fmt.Sprintf(format, args...))
 }
 
 func (c converter) warn(field, format string, args ...any) {
@@ -35,8 +37,8 @@ func (c converter) warn(field, format string, args ...any) {
 	c.project.Warnings = append(c.project.Warnings, text)
 }
 
-func (c converter) convert(from *bake.Target) (*Target, error) {
-	t := &Target{
+func (c converter) convert(from *buildx.Target) (*bake.Target, error) {
+	t := &bake.Target{
 		Name: c.name, Description: from.Description, Position: c.where.target(c.name), Fields: c.where.of(c.name).fields,
 		DockerfileInline: value(from.DockerfileInline), Stage: value(from.Target),
 		Args: values(from.Args), Labels: values(from.Labels), ExtraHosts: values(from.ExtraHosts),
@@ -45,7 +47,7 @@ func (c converter) convert(from *bake.Target) (*Target, error) {
 		Network: value(from.NetworkMode),
 	}
 	c.unknown()
-	for _, step := range []func(*bake.Target, *Target) error{
+	for _, step := range []func(*buildx.Target, *bake.Target) error{
 		c.refuse, c.contexts, c.platforms, c.limits, c.secrets, c.caches, c.outputs, c.attests,
 	} {
 		if err := step(from, t); err != nil {
@@ -61,7 +63,7 @@ func (c converter) convert(from *bake.Target) (*Target, error) {
 // targetFields are the fields of a target in a bake file.
 var targetFields = sync.OnceValue(func() []string {
 	list := []string{"name", "matrix"}
-	of := reflect.TypeFor[bake.Target]()
+	of := reflect.TypeFor[buildx.Target]()
 	for i := range of.NumField() {
 		if name, _, _ := strings.Cut(of.Field(i).Tag.Get("hcl"), ","); name != "" {
 			list = append(list, name)
@@ -74,13 +76,13 @@ var targetFields = sync.OnceValue(func() []string {
 func (c converter) unknown() {
 	for field, at := range c.where.of(c.name).fields {
 		if !isYAML(at.File) && !slices.Contains(targetFields(), field) {
-			c.warn(field, "there is no field %q%s", field, suggest(field, targetFields()))
+			c.warn(field, "there is no field %q%s", field, bake.Suggest(field, targetFields()))
 		}
 	}
 }
 
 // refuse refuses what Slipway will not do, rather than leave it out in silence.
-func (c converter) refuse(from *bake.Target, t *Target) error {
+func (c converter) refuse(from *buildx.Target, t *bake.Target) error {
 	if t.Network != "" && t.Network != "default" && t.Network != "none" {
 		return c.fail("network", "network %q is refused: build steps get their own network (default) or none", t.Network)
 	}
@@ -104,14 +106,14 @@ func (c converter) refuse(from *bake.Target, t *Target) error {
 	return nil
 }
 
-func (c converter) contexts(from *bake.Target, t *Target) error {
+func (c converter) contexts(from *buildx.Target, t *bake.Target) error {
 	main := cmp.Or(value(from.Context), ".")
 	var err error
 	if t.Context, err = contextOf(main); err != nil {
 		return c.fail("context", "context %q: %v", main, err)
 	}
 	switch t.Context.Kind {
-	case ContextTarget, ContextImage, ContextOCILayout:
+	case bake.ContextTarget, bake.ContextImage, bake.ContextOCILayout:
 		return c.fail("context", "context %q: the main context is a folder or an address; name the other one in contexts", main)
 	}
 	if t.DockerfileInline == "" {
@@ -125,7 +127,7 @@ func (c converter) contexts(from *bake.Target, t *Target) error {
 		t.DockerfileRemote = t.Context.Remote()
 		if rest, ok := strings.CutPrefix(t.Dockerfile, "cwd://"); ok {
 			t.Dockerfile, t.DockerfileRemote = rest, false
-		} else if t.Context.Kind == ContextLocal && !strings.HasPrefix(t.Dockerfile, "/") {
+		} else if t.Context.Kind == bake.ContextLocal && !strings.HasPrefix(t.Dockerfile, "/") {
 			t.Dockerfile = t.Context.Value + "/" + t.Dockerfile // cleaned by Check
 		}
 	}
@@ -134,11 +136,11 @@ func (c converter) contexts(from *bake.Target, t *Target) error {
 		if err != nil {
 			return c.fail("contexts", "context %s = %q: %v", name, text, err)
 		}
-		if context.Kind == ContextTarget {
+		if context.Kind == bake.ContextTarget {
 			t.Needs = append(t.Needs, context.Value)
 		}
 		if t.Contexts == nil {
-			t.Contexts = map[string]Context{}
+			t.Contexts = map[string]bake.Context{}
 		}
 		t.Contexts[name] = context
 	}
@@ -147,29 +149,29 @@ func (c converter) contexts(from *bake.Target, t *Target) error {
 	return nil
 }
 
-// context1 tells what a context is.
-func contextOf(text string) (Context, error) {
-	for prefix, kind := range map[string]ContextKind{"target:": ContextTarget, "docker-image://": ContextImage, "oci-layout://": ContextOCILayout, "cwd://": ContextLocal} {
+// contextOf tells what a context is.
+func contextOf(text string) (bake.Context, error) {
+	for prefix, kind := range map[string]bake.ContextKind{"target:": bake.ContextTarget, "docker-image://": bake.ContextImage, "oci-layout://": bake.ContextOCILayout, "cwd://": bake.ContextLocal} {
 		if rest, ok := strings.CutPrefix(text, prefix); ok {
 			if rest == "" {
-				return Context{}, fmt.Errorf("nothing follows %s", prefix)
+				return bake.Context{}, fmt.Errorf("nothing follows %s", prefix)
 			}
-			return Context{kind, rest}, nil
+			return bake.Context{Kind: kind, Value: rest}, nil
 		}
 	}
 	if text == "-" {
-		return Context{}, fmt.Errorf("standard input is refused as a context")
+		return bake.Context{}, fmt.Errorf("standard input is refused as a context")
 	}
 	if _, ok, _ := dfgitutil.ParseGitRef(text); ok {
-		return Context{ContextGit, text}, nil
+		return bake.Context{Kind: bake.ContextGit, Value: text}, nil
 	}
 	if urlutil.IsHTTPURL(text) {
-		return Context{ContextHTTP, text}, nil
+		return bake.Context{Kind: bake.ContextHTTP, Value: text}, nil
 	}
-	return Context{ContextLocal, text}, nil
+	return bake.Context{Kind: bake.ContextLocal, Value: text}, nil
 }
 
-func (c converter) platforms(from *bake.Target, t *Target) error {
+func (c converter) platforms(from *buildx.Target, t *bake.Target) error {
 	parsed, err := platformutil.Parse(from.Platforms)
 	if err != nil {
 		return c.fail("platforms", "%v", err)
@@ -180,7 +182,7 @@ func (c converter) platforms(from *bake.Target, t *Target) error {
 	return nil
 }
 
-func (c converter) limits(from *bake.Target, t *Target) error {
+func (c converter) limits(from *buildx.Target, t *bake.Target) error {
 	if size := value(from.ShmSize); size != "" {
 		var bytes opts.MemBytes
 		if err := bytes.Set(size); err != nil {
@@ -198,7 +200,7 @@ func (c converter) limits(from *bake.Target, t *Target) error {
 	return nil
 }
 
-func (c converter) secrets(from *bake.Target, t *Target) error {
+func (c converter) secrets(from *buildx.Target, t *bake.Target) error {
 	for _, s := range from.Secrets {
 		if s.ID == "" {
 			return c.fail("secret", "a secret has no id")
@@ -206,18 +208,18 @@ func (c converter) secrets(from *bake.Target, t *Target) error {
 		if s.FilePath != "" && s.Env != "" {
 			return c.fail("secret", "secret %s is from a file and from a variable: choose one", s.ID)
 		}
-		t.Secrets = append(t.Secrets, Secret{s.ID, s.FilePath, s.Env})
+		t.Secrets = append(t.Secrets, bake.Secret{ID: s.ID, Path: s.FilePath, Env: s.Env})
 	}
 	for _, s := range from.SSH {
-		t.SSH = append(t.SSH, SSH{s.ID, s.Paths})
+		t.SSH = append(t.SSH, bake.SSH{ID: s.ID, Paths: s.Paths})
 	}
 	return nil
 }
 
-func (c converter) caches(from *bake.Target, t *Target) error {
+func (c converter) caches(from *buildx.Target, t *bake.Target) error {
 	for field, entries := range map[string]buildflags.CacheOptions{"cache-from": from.CacheFrom, "cache-to": from.CacheTo} {
 		for _, e := range entries {
-			option := Options{e.Type, e.Attrs}
+			option := bake.Options{Type: e.Type, Attrs: e.Attrs}
 			if field == "cache-from" {
 				t.CacheFrom = append(t.CacheFrom, option)
 			} else {
@@ -229,7 +231,7 @@ func (c converter) caches(from *bake.Target, t *Target) error {
 	return nil
 }
 
-func (c converter) outputs(from *bake.Target, t *Target) error {
+func (c converter) outputs(from *buildx.Target, t *bake.Target) error {
 	for _, e := range from.Outputs {
 		switch e.Type {
 		case "image", "registry", "cacheonly":
@@ -237,9 +239,9 @@ func (c converter) outputs(from *bake.Target, t *Target) error {
 			if name := attributes["name"]; name != "" && len(t.Tags) == 0 {
 				t.Tags = strings.Split(name, ",")
 			}
-			t.Outputs = append(t.Outputs, Options{e.Type, attributes})
+			t.Outputs = append(t.Outputs, bake.Options{Type: e.Type, Attrs: attributes})
 		default:
-			option := Options{e.Type, map[string]string{}}
+			option := bake.Options{Type: e.Type, Attrs: map[string]string{}}
 			if e.Destination != "" && e.Destination != "-" {
 				option.Attrs["dest"] = e.Destination
 			}
@@ -250,7 +252,7 @@ func (c converter) outputs(from *bake.Target, t *Target) error {
 	return nil
 }
 
-func (c converter) attests(from *bake.Target, t *Target) error {
+func (c converter) attests(from *buildx.Target, t *bake.Target) error {
 	for kind, attributes := range from.Attest.ToMap() {
 		if t.Attest == nil {
 			t.Attest = map[string]string{}
