@@ -39,6 +39,10 @@ type server struct {
 	draining atomic.Bool
 }
 
+// stopBuilds is how long cancelled builds may take to end: their steps are
+// killed at once, the rest is to write down what became of them.
+const stopBuilds = 10 * time.Second
+
 func newServer(s serveSettings, log *slog.Logger) *server {
 	return &server{settings: s, log: log}
 }
@@ -187,11 +191,27 @@ func (s *server) Run(ctx context.Context) error {
 	s.log.Info("stopping: finishing requests", "drain", s.settings.drain)
 	deadline, cancel := context.WithTimeout(context.Background(), s.settings.drain)
 	defer cancel()
+	var late []*http.Server
 	for _, h := range s.http {
-		if err := h.Shutdown(deadline); err != nil {
-			s.log.Warn("requests were cut off at the end of the drain time", "err", err)
+		if h.Shutdown(deadline) != nil {
+			late = append(late, h)
+		}
+	}
+	if len(late) > 0 {
+		s.log.Warn("requests are cut off at the end of the drain time")
+	}
+	// Builds first, so that who waits for them is told how they ended.
+	ending, done := context.WithTimeout(context.Background(), stopBuilds)
+	defer done()
+	if err := s.builder.engine.Stop(ending); err != nil {
+		s.log.Warn("builds are cut off", "err", err)
+	}
+	for _, h := range late {
+		told, done := context.WithTimeout(context.Background(), time.Second)
+		if h.Shutdown(told) != nil {
 			_ = h.Close()
 		}
+		done()
 	}
 	return nil
 }

@@ -62,6 +62,7 @@ type Config struct {
 type Engine struct {
 	Config
 	building keyed
+	underWay underWay
 }
 
 // keyed lets one at a time do what a key names: two runs with equal inputs

@@ -86,6 +86,19 @@ func (e *Engine) FindRun(ctx context.Context, project string, number int64) (r R
 	return r, nil
 }
 
+// noLog says why a run has no log.
+func noLog(r Record) string {
+	switch {
+	case r.State == Running:
+		return "goes on: its log is kept when it ends"
+	case r.State == Interrupted:
+		return "was interrupted and left no log: " + r.Error
+	case r.Error != "":
+		return fmt.Sprintf("is %s, and its log is no longer here: %s", r.State, r.Error)
+	}
+	return fmt.Sprintf("is %s, and its log is no longer here", r.State)
+}
+
 // record reads the manifest of a run's record.
 func (e *Engine) record(ctx context.Context, r Record) (m v1.Manifest, repository string, err error) {
 	var trust string
@@ -94,7 +107,7 @@ func (e *Engine) record(ctx context.Context, r Record) (m v1.Manifest, repositor
 	}
 	repository = builds(r.Project, trust)
 	if r.Outcome.Record == "" {
-		return m, repository, fmt.Errorf("run %d of %s has no log yet: %w", r.Number, r.Project, ErrNotFound)
+		return m, repository, fmt.Errorf("run %d of %s %s: %w", r.Number, r.Project, noLog(r), ErrNotFound)
 	}
 	_, content, err := e.Store.Manifest(ctx, repository, r.Outcome.Record)
 	if err != nil {

@@ -67,11 +67,13 @@ func end(tx *db.Tx, o *Outcome) error {
 	return nil
 }
 
-// Recover ends the runs that a crash cut off, and returns how many there were.
+// Recover ends the runs that a crash cut off, lets go of what they had pinned,
+// and returns how many there were.
 // It is called once, before the first Run.
 func (e *Engine) Recover(ctx context.Context) (n int64, err error) {
+	var holders []string
 	err = e.DB.Update(ctx, func(tx *db.Tx) error {
-		var holders []string
+		holders = nil
 		if err := tx.Each(`SELECT id FROM runs WHERE state = ?`, []any{Running}, func(scan func(...any) error) error {
 			var id int64
 			err := scan(&id)
@@ -85,6 +87,11 @@ func (e *Engine) Recover(ctx context.Context) (n int64, err error) {
 	})
 	if err != nil {
 		return 0, fmt.Errorf("end interrupted runs: %w", err)
+	}
+	for _, h := range holders {
+		if err := e.Store.Unpin(ctx, h); err != nil {
+			return n, fmt.Errorf("let go of what an interrupted run held: %w", err)
+		}
 	}
 	return n, nil
 }

@@ -59,6 +59,11 @@ func (e *Engine) Run(ctx context.Context, req Request, sink Sink) (Outcome, erro
 	if sink == nil {
 		sink = func(Event) {}
 	}
+	ctx, leave, err := e.underWay.enter(ctx)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer leave()
 	o, err := e.begin(ctx, req)
 	if err != nil {
 		return o, &Failure{KindInternal, err}

@@ -639,6 +639,9 @@ func TestRecover(t *testing.T) {
 	if w.tag("cool-base", "latest") != "" {
 		t.Error("a run that was given up moved a tag")
 	}
+	if _, _, err := w.engine.RunFile(t.Context(), "cool-app", 2, "log"); !errors.Is(err, pipeline.ErrNotFound) {
+		t.Errorf("the log of a run that there is not: %v", err)
+	}
 }
 
 func TestUntrustedBuildsWriteNothingThatOthersRead(t *testing.T) {
@@ -649,4 +652,41 @@ func TestUntrustedBuildsWriteNothingThatOthersRead(t *testing.T) {
 	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Built, "app": pipeline.Built})
 	w.request.Trust = "fork"
 	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Reused})
+}
+
+// A server that stops ends its runs before it closes the store.
+func TestStop(t *testing.T) {
+	w := newWorld(t)
+	stopped := make(chan error, 1)
+	w.solver.during = func(string) {
+		w.solver.during = nil
+		go func() { stopped <- w.engine.Stop(t.Context()) }()
+		for { // until Stop has begun
+			if _, err := w.engine.Run(t.Context(), pipeline.Request{Project: "other", Dir: t.TempDir()}, nil); errors.Is(err, context.Canceled) {
+				return
+			}
+		}
+	}
+	o, err := w.engine.Run(t.Context(), w.request, nil)
+	if !errors.Is(err, context.Canceled) || o.State != pipeline.Cancelled {
+		t.Errorf("the run is %s, %v", o.State, err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if r, err := w.engine.FindRun(t.Context(), "cool-app", 1); err != nil || r.State != pipeline.Cancelled || !slices.Contains(r.Files, "log") {
+		t.Errorf("its record is %+v, %v", r, err)
+	}
+	if _, err := w.engine.Run(t.Context(), w.request, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a run after Stop: %v", err)
+	}
+}
+
+func TestStopWithoutRuns(t *testing.T) {
+	w := newWorld(t)
+	for range 2 {
+		if err := w.engine.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
 }
