@@ -27,7 +27,9 @@ import (
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 	"github.com/moby/buildkit/solver/llbsolver/compat"
 	spb "github.com/moby/buildkit/sourcepolicy/pb"
+	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/tonistiigi/fsutil"
+	"google.golang.org/grpc/codes"
 
 	"slipway/internal/oci"
 	"slipway/internal/pipeline"
@@ -371,6 +373,9 @@ func (s *Solver) failure(ctx context.Context, err error, w *watch, r *run) error
 	var service *serviceError
 	if errors.As(err, &service) {
 		return service
+	}
+	if grpcerrors.Code(err) == codes.Unavailable {
+		return &pipeline.NoBuilderError{Err: fmt.Errorf("it ended in the midst of a build, which another run may not meet: %w", err)}
 	}
 	return w.stepError(err, r.reports)
 }
