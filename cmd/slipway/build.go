@@ -258,7 +258,7 @@ func readSecretFlags(list []string) (map[string][]byte, error) {
 
 // buildLocal builds into a data folder of this machine: by the server that
 // uses it, or by itself.
-func (o *buildFlags) buildLocal(ctx context.Context, request rest.BuildRequest, sink pipeline.Sink) error {
+func (o *buildFlags) buildLocal(ctx context.Context, request rest.BuildRequest, sink pipeline.Sink) (err error) {
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return err
 	}

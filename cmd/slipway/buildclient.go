@@ -25,7 +25,7 @@ import (
 // buildOverSocket has the server of a data folder on this machine build: it
 // reads the folder by itself.
 func buildOverSocket(ctx context.Context, data string, request rest.BuildRequest, sink pipeline.Sink) error {
-	return streamBuild(ctx, socketClient(data), "http://local", request, nil, sink)
+	return streamBuild(ctx, socketClient(data), "http://local", "the server of "+data, request, nil, sink)
 }
 
 // socketClient talks to the server of a data folder on this machine.
@@ -57,7 +57,7 @@ func buildRemote(ctx context.Context, server string, request rest.BuildRequest, 
 			return source.Pack(ctx, w, *dir, func(path string, d fs.DirEntry) bool { return path == ".git" })
 		}
 	}
-	return streamBuild(ctx, http.DefaultClient, server, request, send, sink)
+	return streamBuild(ctx, http.DefaultClient, server, server, request, send, sink)
 }
 
 // describeFolder says in the request where the folder comes from: its
@@ -75,8 +75,9 @@ func describeFolder(ctx context.Context, dir string, request *rest.BuildRequest)
 	return nil
 }
 
-// streamBuild posts a build and passes its events on.
-func streamBuild(ctx context.Context, client *http.Client, server string, request rest.BuildRequest, send func(io.Writer) error, sink pipeline.Sink) error {
+// streamBuild posts a build and passes its events on. name is what people call
+// the server.
+func streamBuild(ctx context.Context, client *http.Client, server, name string, request rest.BuildRequest, send func(io.Writer) error, sink pipeline.Sink) error {
 	body, form := io.Pipe()
 	parts := multipart.NewWriter(form)
 	sent := make(chan error, 1)
@@ -96,11 +97,11 @@ func streamBuild(ctx context.Context, client *http.Client, server string, reques
 		if ctx.Err() != nil {
 			return context.Canceled
 		}
-		return fmt.Errorf("build on %s: %w", server, errors.Join(err, notPipe(<-sent)))
+		return fmt.Errorf("build on %s: %w", name, errors.Join(err, notPipe(<-sent)))
 	}
 	defer func() { _ = resp.Body.Close() }() // it was only read
 	if resp.StatusCode != http.StatusOK {
-		return refused(server, resp)
+		return refused(name, resp)
 	}
 	events := bufio.NewReader(resp.Body)
 	for {
@@ -108,7 +109,7 @@ func streamBuild(ctx context.Context, client *http.Client, server string, reques
 		if len(line) > 0 {
 			var e pipeline.Event
 			if err := json.Unmarshal(line, &e); err != nil {
-				return fmt.Errorf("build on %s: it sent an event that can't be read: %w", server, err)
+				return fmt.Errorf("build on %s: it sent an event that can't be read: %w", name, err)
 			}
 			sink(e)
 		}
@@ -118,7 +119,7 @@ func streamBuild(ctx context.Context, client *http.Client, server string, reques
 		case ctx.Err() != nil:
 			return context.Canceled
 		case err != nil:
-			return fmt.Errorf("build on %s: the connection was cut off: %w", server, err)
+			return fmt.Errorf("build on %s: the connection was cut off, as when the server ends: %w; 'slipway logs' says what became of the run", name, err)
 		}
 	}
 }
