@@ -222,9 +222,8 @@ func sent(t *tree.Tree, changed func(error)) fsutil.FS {
 // attrs are the frontend's options.
 func attrs(t pipeline.Solve, marker string) map[string]string {
 	a := map[string]string{
-		"filename":                          "Dockerfile",
-		"platform":                          t.Platform,
-		"build-arg:BUILDKIT_CACHE_MOUNT_NS": t.Project + "/" + t.Trust,
+		"filename": "Dockerfile",
+		"platform": t.Platform,
 	}
 	if t.Stage != "" {
 		a["target"] = t.Stage
@@ -236,6 +235,9 @@ func attrs(t pipeline.Solve, marker string) map[string]string {
 	for name, value := range t.Args {
 		a["build-arg:"+name] = value
 	}
+	// After the project's own arguments: none of them opens the cache mounts of
+	// another project.
+	a["build-arg:BUILDKIT_CACHE_MOUNT_NS"] = t.Project + "/" + t.Trust
 	for name, value := range t.Labels {
 		a["label:"+name] = value
 	}

@@ -25,7 +25,7 @@ func (r *run) solve(ctx context.Context, n *node, p *plan) error {
 	if err := r.neededSecrets(n, p); err != nil {
 		return failure(KindProject, err)
 	}
-	if r.forced(n) != "" {
+	if n.forced != "" {
 		p.solve.NoCache = true
 	}
 	if !n.test {

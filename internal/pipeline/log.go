@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -225,16 +226,41 @@ func (p *progress) Raw(status []byte) {
 // maskStatus hides secrets in the builder's status. What steps printed is
 // taken out: it is base64 there, cut anywhere. It comes as lines, masked.
 func (l *runLog) maskStatus(status []byte) json.RawMessage {
-	var doc map[string]json.RawMessage
-	if err := json.Unmarshal(status, &doc); err != nil {
+	var doc map[string]any
+	dec := json.NewDecoder(bytes.NewReader(status))
+	dec.UseNumber()
+	if err := dec.Decode(&doc); err != nil {
 		return json.RawMessage(`{}`)
 	}
 	delete(doc, "logs")
-	out, err := json.Marshal(doc)
+	out, err := json.Marshal(l.maskStrings(doc))
 	if err != nil {
 		return json.RawMessage(`{}`)
 	}
-	return json.RawMessage(l.masker.String(string(out)))
+	return out
+}
+
+// machineFields of a status hold times and digests, which a client parses.
+var machineFields = []string{"started", "completed", "timestamp", "digest", "vertex", "inputs"}
+
+// maskStrings hides secrets in the texts of a document, and in nothing else: a
+// secret such as "true" or "2026" must not make it unreadable.
+func (l *runLog) maskStrings(value any) any {
+	switch v := value.(type) {
+	case string:
+		return l.masker.String(v)
+	case []any:
+		for i := range v {
+			v[i] = l.maskStrings(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			if !slices.Contains(machineFields, key) {
+				v[key] = l.maskStrings(v[key])
+			}
+		}
+	}
+	return value
 }
 
 // end writes the last lines that had no end.

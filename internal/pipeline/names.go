@@ -29,13 +29,26 @@ func (e *Engine) localTag(written string) (tag, error) {
 		}
 		name = rest
 	}
-	if err := oci.CheckRepository(name); err != nil {
+	if err := ownRepository(name); err != nil {
 		return tag{}, fmt.Errorf("tag %q: %w", written, err)
 	}
 	if err := oci.CheckTag(label); err != nil {
 		return tag{}, fmt.Errorf("tag %q: %w", written, err)
 	}
 	return tag{name, label}, nil
+}
+
+// ownRepository refuses what is no repository of this server's own. Under the
+// name of another registry stand the images that the mirror has of it: a build
+// that published there would take the place of everybody's base.
+func ownRepository(name string) error {
+	if err := oci.CheckRepository(name); err != nil {
+		return err
+	}
+	if host, _, ok := splitHost(name); ok {
+		return fmt.Errorf("repository %s is where images of registry %s are mirrored, and builds publish to this server's own: choose a name whose first part has no dot", name, host)
+	}
+	return nil
 }
 
 // splitHost takes the host from a name that has one: its first part has a dot
@@ -91,7 +104,7 @@ func (e *Engine) tagsOf(p *bake.Project, project string, number int64, isTest fu
 		if len(leaves) > 1 {
 			repository += "/" + ProjectName(name)
 		}
-		if err := oci.CheckRepository(repository); err != nil {
+		if err := ownRepository(repository); err != nil {
 			return nil, fmt.Errorf("target %s: %w", name, err)
 		}
 		tags[name] = []tag{{repository, strconv.FormatInt(number, 10)}, {repository, "latest"}}

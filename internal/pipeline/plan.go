@@ -28,6 +28,7 @@ type node struct {
 	key      string  // "app", or "app linux/arm64" where there are several platforms
 	needs    []*node // what it is built on
 	gates    []*node // tests that come first and hold it back
+	forced   string  // why it is built whatever its inputs are, or ""
 
 	done    chan struct{} // closed when the fields below are final
 	outcome TargetOutcome

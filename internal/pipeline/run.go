@@ -218,6 +218,7 @@ func (r *run) layOut(tests map[string]bool) error {
 					return fmt.Errorf("%starget %s is built on target %s, which comes after it", at(t.Position), name, need)
 				}
 			}
+			n.forced = r.forced(n)
 			byKey[key(name, platform)] = n
 			r.nodes = append(r.nodes, n)
 		}
@@ -324,8 +325,8 @@ func (r *run) take(n *node, found result, where string) {
 
 // reusable finds the result to reuse, or says why there is none.
 func (r *run) reusable(ctx context.Context, n *node, p *plan, last *result) (*result, []Reason, error) {
-	if why := r.forced(n); why != "" {
-		return nil, []Reason{{What: why}}, nil
+	if n.forced != "" {
+		return nil, []Reason{{What: n.forced}}, nil
 	}
 	if n.target.NoCache || len(n.target.NoCacheFilter) > 0 {
 		return nil, []Reason{{What: "no-cache is set"}}, nil
@@ -351,15 +352,16 @@ func (r *run) reusable(ctx context.Context, n *node, p *plan, last *result) (*re
 	if n.test {
 		return found, []Reason{{What: "the inputs are those of a test that passed"}}, nil
 	}
+	// The pin first: what is whole then stays so.
+	if err := r.Store.Pin(ctx, holder(r.outcome.Run), pinTime, found.manifest); err != nil {
+		return nil, nil, err
+	}
 	whole, err := r.Store.Whole(ctx, builds(r.req.Project, found.trust), found.manifest)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !whole {
 		return nil, []Reason{{What: "image", Name: found.manifest.String(), How: "is no longer whole"}}, nil
-	}
-	if err := r.Store.Pin(ctx, holder(r.outcome.Run), pinTime, found.manifest); err != nil {
-		return nil, nil, err
 	}
 	return found, []Reason{{What: "the inputs are the same"}}, nil
 }
@@ -371,13 +373,14 @@ func (r *run) maxAge() time.Duration {
 	return r.MaxAge
 }
 
-// forced says why a node is built whatever its inputs are, or "".
+// forced says why a node is built whatever its inputs are, or "". What it is
+// built on has been asked.
 func (r *run) forced(n *node) string {
 	if r.req.Force || slices.Contains(r.req.ForceTargets, n.target.Name) {
 		return "forced"
 	}
 	for _, need := range n.needs {
-		if why := r.forced(need); why != "" && !r.req.Force {
+		if need.forced != "" {
 			return "target " + need.target.Name + " was forced"
 		}
 	}
@@ -398,7 +401,8 @@ func (r *run) explain(ctx context.Context, p *plan, last *result) ([]Reason, err
 	}
 	reasons := Explain(before, p.inputs)
 	if len(reasons) == 0 {
-		return nil, fmt.Errorf("inputs %s and %s differ in nothing that can be named", last.inputs, p.digest)
+		// Such as the order of ulimits. What can't be named is no reason to fail.
+		return []Reason{{What: "the inputs differ from those of", Name: fmt.Sprintf("run %d", last.number), How: "in an order"}}, nil
 	}
 	return reasons, nil
 }
