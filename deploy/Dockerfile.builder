@@ -22,7 +22,7 @@
 # serving alone there is the image of deploy/Dockerfile, which needs no rights.
 FROM scratch
 ADD root.tar /
-COPY slipway buildkitd slipway-runc /usr/local/bin/
+COPY slipway buildkitd slipway-runc slipway-bake /usr/local/bin/
 VOLUME /var/lib/slipway
 EXPOSE 5000
 # Settings are variables, so that -e and flags after the image's name change them.

@@ -3,6 +3,7 @@
 # registry with all that it needs to build images. Its system is Debian, made from
 # packages by mmdebstrap, so that no base image is fetched.
 #   IMAGE=name:tag hack/image-builder.sh    default: slipway-builder
+#   hack/image-builder.sh system            makes only Debian, which needs the network
 #   DEBIAN_MIRROR                           http://deb.debian.org
 #
 # How to run it stands in deploy/Dockerfile.builder. The system is kept in
@@ -17,7 +18,7 @@ packages=ca-certificates,containernetworking-plugins,git,git-lfs,iptables,openss
 
 context=.build/image-builder
 mkdir -p "$context"
-recipe="$suite $mirror $packages $(sha256sum <hack/image-builder.sh)"
+recipe="$suite $mirror $packages 1" # count on when the commands below change
 if [ "$(cat "$context/recipe" 2>/dev/null)" != "$recipe" ]; then
   hack/setup.sh mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
   echo "bootstrapping Debian $suite from $mirror"
@@ -34,6 +35,7 @@ if [ "$(cat "$context/recipe" 2>/dev/null)" != "$recipe" ]; then
   fi
   echo "$recipe" >"$context/recipe"
 fi
+[ "${1-}" != system ] || exit 0
 
 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-s -w -X main.version=$version" -o "$context/slipway" ./cmd/slipway
 hack/buildkitd.sh "$context"
