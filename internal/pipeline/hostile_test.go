@@ -60,3 +60,41 @@ func TestManyWaysToATarget(t *testing.T) {
 		t.Errorf("%d targets, want 65", got)
 	}
 }
+
+// Steps that a base of the same project brings read the context and take
+// arguments, though the Dockerfile says nothing of either.
+func TestStepsOfABase(t *testing.T) {
+	w := newWorld(t)
+	w.solver.onBuild = map[string]string{"base": `["ARG FLAVOUR","COPY . /src"]`}
+	w.write("app/Dockerfile", "FROM base\n")
+	w.project.Targets["app"].Args = map[string]string{"FLAVOUR": "sweet"}
+	w.run("")
+	if c := w.solver.last["app"]; c.Context == nil || len(c.Context.Entries()) != 3 || c.Args["FLAVOUR"] != "sweet" {
+		t.Errorf("the build got the arguments %v and the context %v", c.Args, c.Context)
+	}
+	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Reused})
+	w.write("app/notes.txt", "changed")
+	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Built})
+	w.wantLog("file notes.txt changed")
+	w.project.Targets["app"].Args = map[string]string{"FLAVOUR": "sour"}
+	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Built})
+	w.wantLog("argument FLAVOUR")
+}
+
+// An address that a base's step fetches is asked again each time.
+func TestUnpinnedStepsOfABase(t *testing.T) {
+	w := newWorld(t)
+	w.solver.onBuild = map[string]string{"base": `["ADD https://example.com/list /"]`}
+	w.run("")
+	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Built})
+	w.wantLog("ONBUILD ADD https://example.com/list /")
+}
+
+func TestATestIsNoBase(t *testing.T) {
+	w := newWorld(t)
+	w.addTest()
+	w.project.Targets["app"].Contexts["base"] = bake.Context{Kind: bake.ContextTarget, Value: "test"}
+	w.project.Targets["app"].Needs = []string{"test"}
+	w.run(pipeline.KindProject)
+	w.wantLog("target test is a test")
+}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway/internal/bake"
 	"slipway/internal/oci"
@@ -94,14 +97,14 @@ func (r *run) plan(ctx context.Context, n *node) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.unpinned = d.Unpinned
+	p.unpinned = append(d.Unpinned, unpinnedTriggers(onBuild)...)
 	foreign := d.Syntax != "" // another frontend reads what it likes
-	whole := foreign || onBuild || d.WholeContext[""]
+	whole := foreign || len(onBuild) > 0 || d.WholeContext[""]
 	if err := r.contexts(ctx, n, p, d, dir, whole, foreign); err != nil {
 		return nil, err
 	}
 	p.solve.Args = args
-	if !foreign {
+	if !foreign && len(onBuild) == 0 {
 		p.solve.Args = map[string]string{}
 		for name, value := range args {
 			if slices.Contains(d.Args, name) || strings.HasPrefix(name, "BUILDKIT_") {
@@ -240,9 +243,9 @@ func readWithin(dir, name string, limit int64) ([]byte, error) {
 	return content, err
 }
 
-// images resolves every image that the Dockerfile asks for. onBuild says that
-// one of them brings steps of its own.
-func (r *run) images(ctx context.Context, n *node, p *plan, d *bake.Dockerfile) (onBuild bool, err error) {
+// images resolves every image that the Dockerfile asks for. onBuild are the
+// steps that they bring.
+func (r *run) images(ctx context.Context, n *node, p *plan, d *bake.Dockerfile) (onBuild []string, err error) {
 	p.inputs = &Inputs{Images: map[string]string{}, Contexts: map[string]string{}}
 	if stockFrontend.MatchString(d.Syntax) {
 		d.Syntax = ""
@@ -259,27 +262,51 @@ func (r *run) images(ctx context.Context, n *node, p *plan, d *bake.Dockerfile) 
 		}
 		found, err := r.resolve(ctx, use.Written, use.Platform)
 		if err != nil {
-			return false, fmt.Errorf("%s:%d: %w", p.solve.DockerfileName, use.Line, err)
+			return nil, fmt.Errorf("%s:%d: %w", p.solve.DockerfileName, use.Line, err)
 		}
-		onBuild = onBuild || (use.Kind == bake.ImageFrom && len(found.OnBuild) > 0)
+		if use.Kind == bake.ImageFrom {
+			onBuild = append(onBuild, found.OnBuild...)
+		}
 		p.useImage(name, use.Name, use.Platform, found, n.platform)
 	}
 	for _, name := range d.Contexts {
 		c, err := namedContext(n.target, name)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if c.Kind == bake.ContextLocal || c.Kind == bake.ContextGit {
 			continue // a folder: see contexts
 		}
 		found, err := r.contextImage(ctx, n, c)
 		if err != nil {
-			return false, fmt.Errorf("%starget %s: context %s: %w", at(n.target.Position), n.target.Name, name, err)
+			return nil, fmt.Errorf("%starget %s: context %s: %w", at(n.target.Position), n.target.Name, name, err)
 		}
-		onBuild = onBuild || len(found.OnBuild) > 0
+		onBuild = append(onBuild, found.OnBuild...)
 		p.useImage(name, name, n.platform, found, n.platform)
 	}
 	return onBuild, nil
+}
+
+// unpinnedTriggers are the ONBUILD steps whose result may change although their
+// input does not. They are steps of the base's Dockerfile, and have no line here.
+func unpinnedTriggers(steps []string) (list []bake.Unpinned) {
+	for _, step := range steps {
+		instruction, rest, _ := strings.Cut(strings.TrimSpace(step), " ")
+		u := bake.Unpinned{What: "ONBUILD " + step}
+		switch strings.ToUpper(instruction) {
+		case "RUN":
+			u.Kind = "run"
+		case "ADD":
+			u.Kind = "add-http"
+			if !strings.Contains(rest, "://") && !strings.ContainsAny(rest, "@$") {
+				continue // files of the context
+			}
+		default:
+			continue
+		}
+		list = append(list, u)
+	}
+	return list
 }
 
 // useImage notes an image under the name that the builder will ask for.
@@ -326,18 +353,65 @@ func (r *run) contextImage(ctx context.Context, n *node, c bake.Context) (Resolv
 
 // fromTarget is the result of another target of this run.
 func (r *run) fromTarget(ctx context.Context, n *node, target string, cross bool) (Resolved, error) {
+	var onBuild []string
+	for _, need := range n.needs {
+		if need.target.Name != target || (need.platform != n.platform && !cross) {
+			continue
+		}
+		if need.test {
+			return Resolved{}, fmt.Errorf("target %s is a test, which leaves no image to build on: build on what it tests, or name it otherwise than a test", target)
+		}
+		base := Base{need.where, need.result.manifest}
+		steps, err := r.triggers(ctx, base)
+		if err != nil {
+			return Resolved{}, err
+		}
+		if onBuild = append(onBuild, steps...); !cross {
+			return Resolved{Base: base, Name: "target " + target, Root: base.Digest, From: FromTarget, OnBuild: onBuild}, nil
+		}
+	}
 	if cross {
 		root, _, ok, err := r.root(ctx, target)
 		if err != nil || ok {
-			return Resolved{Base: root, Name: "target " + target, Root: root.Digest, From: FromTarget}, err
-		}
-	}
-	for _, need := range n.needs {
-		if need.target.Name == target && need.platform == n.platform {
-			return Resolved{Base: Base{need.where, need.result.manifest}, Name: "target " + target, Root: need.result.manifest, From: FromTarget}, nil
+			return Resolved{Base: root, Name: "target " + target, Root: root.Digest, From: FromTarget, OnBuild: onBuild}, err
 		}
 	}
 	return Resolved{}, fmt.Errorf("target %s is not built for %s: add the platform to it", target, n.platform)
+}
+
+// triggers are the ONBUILD steps of an image that was built here.
+func (r *run) triggers(ctx context.Context, b Base) ([]string, error) {
+	_, content, err := r.Store.Manifest(ctx, b.Repository, b.Digest)
+	if err != nil {
+		return nil, err
+	}
+	var m struct {
+		Config    v1.Descriptor   `json:"config"`
+		Manifests []v1.Descriptor `json:"manifests"`
+	}
+	if err := json.Unmarshal(content, &m); err != nil {
+		return nil, fmt.Errorf("image %s: %w", b.Digest, err)
+	}
+	for _, child := range m.Manifests { // an image and its attestation
+		if child.Platform != nil && child.Platform.OS != "unknown" {
+			return r.triggers(ctx, Base{b.Repository, child.Digest})
+		}
+	}
+	if m.Config.Digest == "" {
+		return nil, fmt.Errorf("%s is no image: it has no configuration", b.Digest)
+	}
+	blob, err := r.Store.OpenBlob(ctx, b.Repository, m.Config.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("image %s: its configuration: %w", b.Digest, err)
+	}
+	defer func() { _ = blob.Close() }() // it was only read
+	var image struct {
+		Config struct{ OnBuild []string } `json:"config"`
+	}
+	if err := json.NewDecoder(io.LimitReader(blob, maxDockerfile)).Decode(&image); err != nil {
+		return nil, fmt.Errorf("image %s: its configuration: %w", b.Digest, err)
+	}
+	return image.Config.OnBuild, nil
 }
 
 // resolve asks once per run and platform, so that a run sees one state of the

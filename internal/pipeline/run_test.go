@@ -181,6 +181,7 @@ type fakeSolver struct {
 	fail    map[string]error
 	reports map[string][]pipeline.Report
 	output  string
+	onBuild map[string]string // of images, as a JSON list
 	during  func(target string)
 	last    map[string]pipeline.Solve
 }
@@ -196,7 +197,7 @@ func (f *fakeSolver) Solve(ctx context.Context, s pipeline.Solve, p pipeline.Pro
 		f.last = map[string]pipeline.Solve{}
 	}
 	f.last[s.Target] = s
-	err, during, reports, output := f.fail[s.Target], f.during, f.reports[s.Target], f.output
+	err, during, reports, output, onBuild := f.fail[s.Target], f.during, f.reports[s.Target], f.output, f.onBuild[s.Target]
 	f.mu.Unlock()
 	if during != nil {
 		during(s.Target)
@@ -227,7 +228,10 @@ func (f *fakeSolver) Solve(ctx context.Context, s pipeline.Solve, p pipeline.Pro
 		d := oci.FromBytes(oci.SHA256, []byte(b))
 		return v1.Descriptor{Digest: d, Size: int64(len(b))}, f.store.PutBlob(ctx, s.Repository, d, strings.NewReader(b))
 	}
-	config, err := put(`{"architecture":"amd64","os":"linux"}`)
+	if onBuild == "" {
+		onBuild = "null"
+	}
+	config, err := put(`{"architecture":"amd64","os":"linux","config":{"OnBuild":` + onBuild + `}}`)
 	if err != nil {
 		return pipeline.Solved{}, err
 	}
