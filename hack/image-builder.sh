@@ -14,7 +14,7 @@ image=${IMAGE:-slipway-builder}
 version=${VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org}
 suite=bookworm
-packages=ca-certificates,containernetworking-plugins,git,git-lfs,iptables,openssh-client,runc
+packages=ca-certificates,containernetworking-plugins,git,iptables,openssh-client,runc
 
 context=.build/image-builder
 mkdir -p "$context"

@@ -9,7 +9,9 @@ set -euo pipefail
 if [ "${1-}" = tests ]; then
   set -- gcc:gcc /usr/include/stdio.h:libc6-dev dockerd:docker.io docker:docker.io podman:podman buildah:buildah \
     skopeo:skopeo docker-registry:docker-registry iptables:iptables busybox:busybox-static runc:runc \
-    /usr/lib/cni/ptp:containernetworking-plugins unshare:util-linux systemd-analyze:systemd
+    /usr/lib/cni/ptp:containernetworking-plugins unshare:util-linux systemd-analyze:systemd \
+    mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring tar:tar \
+    /usr/share/postgresql-common/pg_wrapper:postgresql python3:python3
 fi
 
 PATH=$PATH:/usr/sbin:/sbin # where Debian keeps dockerd and iptables

@@ -4,14 +4,14 @@
 # The exit code is 0 only if everything passed.
 #
 #   SLIPWAY_TEST_LONG=1   long variants, and every fuzz target for FUZZTIME
-#   STAGES="unit e2e"     only these: setup static lint unit e2e fuzz
+#   STAGES="unit e2e"     only these: setup static lint unit examples e2e fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stages=${STAGES:-setup static lint unit e2e}
+stages=${STAGES:-setup static lint unit examples e2e}
 limit=15m
 if [ "${SLIPWAY_TEST_LONG-}" = 1 ]; then
-  stages=${STAGES:-setup static lint unit e2e fuzz}
+  stages=${STAGES:-setup static lint unit examples e2e fuzz}
   limit=120m
 fi
 # A test that this machine cannot run is a failure here, never a skip.
@@ -28,11 +28,15 @@ gotest() { go test -timeout "$limit" "$@" 2>&1 | tee -a "$log"; }
 setup() {
   hack/setup.sh tests
   hack/tools.sh
+  # What tests that have no network find ready: builders, and a container's system.
+  # Go builds again only what changed.
+  hack/buildkitd.sh .build
+  hack/image-builder.sh system
 }
 
 static() {
   local unformatted
-  unformatted=$(gofmt -l cmd internal test)
+  unformatted=$(gofmt -l cmd examples internal test)
   if [ -n "$unformatted" ]; then
     printf 'not formatted, run make fmt:\n%s\n' "$unformatted" >&2
     return 1
@@ -49,6 +53,9 @@ lint() {
   hack/tools.sh golangci-lint
   .build/tools/golangci-lint run ./...
 }
+
+# The projects in examples/ by their own tests, as their authors run them.
+examples() { hack/test-examples.sh; }
 
 unit() { gotest -race ./cmd/... ./internal/...; }
 
