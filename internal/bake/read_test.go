@@ -68,7 +68,7 @@ func TestRefusesWithThePlace(t *testing.T) {
 		"itself":              {files: hcl("contexts = { a = \"target:default\" }"), at: "docker-bake.hcl:2", says: "needs itself"},
 		"missing link":        {files: map[string]string{"docker-bake.hcl": "target \"base\" {}\ntarget \"default\" {\n contexts = { b = \"target:bsae\" }\n}\n"}, at: "docker-bake.hcl:3", says: "did you mean base?"},
 		"missing in group":    {files: map[string]string{"docker-bake.hcl": "group \"default\" {\n targets = [\"ap\"]\n}\ntarget \"app\" {}\n"}, at: "docker-bake.hcl:2", says: "did you mean app?"},
-		"missing target":      {files: hcl(), targets: []string{"defualt"}, says: "did you mean default?"},
+		"missing target":      {files: hcl(), targets: []string{"defaullt"}, says: "did you mean default?"},
 		"missing parent":      {files: hcl("inherits = [\"nobody\"]"), at: "docker-bake.hcl:2", says: "nobody"},
 		"file outside":        {files: hcl(), request: Request{Files: []string{"../x.hcl"}}, at: "../x.hcl", says: "outside"},
 		"bad set":             {files: hcl(), request: Request{Set: []string{"default.nothing=1"}}, says: "nothing"},

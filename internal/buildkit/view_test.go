@@ -92,6 +92,20 @@ func TestViewReadsALayerFirst(t *testing.T) {
 	}
 }
 
+// A result that another solve built has base layers that this one never read.
+func TestViewTakesALayerFirst(t *testing.T) {
+	r := registrytest.Open(t, registry.Config{}, nil)
+	layer := []byte("a layer")
+	v := openView(t, r, pipeline.Base{Repository: "base", Digest: r.PutImage("base", "1", layer)})
+	d := oci.FromBytes(oci.SHA256, layer)
+	if err := write(t, v, layer, d); !cerrdefs.IsAlreadyExists(err) {
+		t.Errorf("writing a layer of the base: %v, want that it exists", err)
+	}
+	if size, err := v.store.StatBlob(t.Context(), v.repository, d); err != nil || size != int64(len(layer)) {
+		t.Errorf("in the repository of the build it has size %d, %v", size, err)
+	}
+}
+
 func TestViewReadsAnywhere(t *testing.T) {
 	r := registrytest.Open(t, registry.Config{}, nil)
 	layer := bytes.Repeat([]byte("0123456789"), 10_000)

@@ -175,7 +175,10 @@ func plain(err error) error {
 }
 
 // tail keeps the last lines of an output.
-type tail struct{ text []byte }
+type tail struct {
+	text []byte
+	cut  bool // the first line is the end of one: it may begin within a secret
+}
 
 const (
 	tailBytes = 16 << 10
@@ -185,12 +188,19 @@ const (
 func (t *tail) add(p []byte) {
 	t.text = append(t.text, p...)
 	if over := len(t.text) - tailBytes; over > 0 {
-		t.text = append(t.text[:0], t.text[over:]...)
+		t.text, t.cut = append(t.text[:0], t.text[over:]...), true
 	}
 }
 
 func (t *tail) lines() (lines []string) {
-	for line := range bytes.Lines(t.text) {
+	text := t.text
+	if t.cut {
+		text = text[1+max(bytes.IndexAny(text, "\r\n"), -1):]
+		if len(text) == len(t.text) {
+			text = nil // all of it is the end of one line
+		}
+	}
+	for line := range bytes.Lines(text) {
 		lines = append(lines, strings.TrimRight(string(line), "\r\n"))
 	}
 	if over := len(lines) - tailLines; over > 0 {

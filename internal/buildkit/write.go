@@ -72,12 +72,14 @@ func (v *view) Writer(ctx context.Context, opts ...content.WriterOpt) (content.W
 // A manifest is always written: it is small, and its bytes are needed.
 func (v *view) take(ctx context.Context, d oci.Digest) (bool, error) {
 	v.mu.Lock()
-	size, wrote := v.stored[d]
-	base, isBase := v.readable[d]
+	_, wrote := v.stored[d]
 	v.mu.Unlock()
 	if wrote {
 		return true, nil
 	}
+	var size int64
+	// Whatever Info calls existing must be kept here: the builder asks both.
+	base, isBase := v.lookup(ctx, d)
 	if isBase && base.manifest {
 		return false, nil
 	}

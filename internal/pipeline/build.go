@@ -203,6 +203,12 @@ func (r *run) attest(ctx context.Context, n *node, p *plan, made result, began t
 		Started:    began, Finished: made.builtAt,
 		Byproducts: []attest.Byproduct{{Name: "inputs", MediaType: attest.MediaTypeInputs, Digest: p.digest}},
 	}
+	if s := r.req.Source; s.Dirty || s.Claimed {
+		// Other files than the commit's may have been built.
+		if b.Source = (attest.Source{}); s.Commit != "" {
+			b.Internal["claimedCommit"] = s.Commit
+		}
+	}
 	if b.Source.URI == "" {
 		b.Source.URI = "urn:slipway:folder:" + r.req.Project // sent by a client, or on this machine
 	}

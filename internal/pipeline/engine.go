@@ -160,6 +160,8 @@ type Source struct {
 	Tag    string
 	Ref    string
 	Dirty  bool
+	// Claimed says that whoever sent the files says so: nobody fetched the commit.
+	Claimed bool
 	// Changed returns the time of the last commit that touched one of these
 	// paths, or a zero time. nil: there is none.
 	Changed func(ctx context.Context, paths []string) time.Time

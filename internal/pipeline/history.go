@@ -10,7 +10,6 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway/internal/db"
-	"slipway/internal/oci"
 )
 
 // Record is a run as it is remembered.
@@ -131,7 +130,7 @@ func (e *Engine) RunFile(ctx context.Context, project string, number int64, name
 		if l.Annotations[v1.AnnotationTitle] != name {
 			continue
 		}
-		blob, err := e.Store.OpenBlob(ctx, repository, oci.Digest(l.Digest))
+		blob, err := e.Store.OpenBlob(ctx, repository, l.Digest)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -1,11 +1,17 @@
 package pipeline_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"testing"
 
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"slipway/internal/bake"
+	"slipway/internal/oci"
 	"slipway/internal/pipeline"
 )
 
@@ -97,4 +103,58 @@ func TestATestIsNoBase(t *testing.T) {
 	w.project.Targets["app"].Needs = []string{"test"}
 	w.run(pipeline.KindProject)
 	w.wantLog("target test is a test")
+}
+
+// Provenance names a commit only if it was the commit that was built.
+func TestAClaimedCommitIsNoSource(t *testing.T) {
+	commit := strings.Repeat("c0", 20)
+	for name, c := range map[string]struct {
+		source pipeline.Source
+		want   bool
+	}{
+		"fetched": {pipeline.Source{URI: "https://git.example.com/app", Commit: commit}, true},
+		"dirty":   {pipeline.Source{Commit: commit, Dirty: true}, false},
+		"claimed": {pipeline.Source{URI: "https://git.example.com/app", Commit: commit, Claimed: true}, false},
+		"no hash": {pipeline.Source{Commit: "main", Claimed: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.request.Source = c.source
+			w.run("")
+			text := w.provenance("cool-app", w.tag("cool-app", "latest"))
+			if got := strings.Contains(text, `"gitCommit"`) && strings.Contains(text, "git.example.com"); got != c.want {
+				t.Errorf("provenance names the commit as source: %v, want %v\n%s", got, c.want, text)
+			}
+			if !c.want && !strings.Contains(text, `"claimedCommit":"`+c.source.Commit) {
+				t.Errorf("provenance does not say what was claimed:\n%s", text)
+			}
+		})
+	}
+}
+
+// provenance is the statement about an image.
+func (w *world) provenance(repository string, d oci.Digest) string {
+	w.t.Helper()
+	p, err := w.store.Referrers(w.t.Context(), repository, d, "application/vnd.in-toto+json", "", 1)
+	if err != nil || len(p.Items) != 1 {
+		w.t.Fatalf("%d statements, %v", len(p.Items), err)
+	}
+	raw, err := w.store.GetManifest(w.t.Context(), repository, oci.Reference{Digest: oci.Digest(p.Items[0].Digest)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var m v1.Manifest
+	if err := json.Unmarshal(raw.Content, &m); err != nil {
+		w.t.Fatal(err)
+	}
+	blob, err := w.store.OpenBlob(w.t.Context(), repository, m.Layers[0].Digest)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer blob.Close()
+	text, err := io.ReadAll(blob)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,11 +74,16 @@ func (l *runLog) hide(secrets [][]byte) {
 	l.masker = mask.New(secrets)
 }
 
-// text hides the secrets in a text.
+// text hides the secrets in a text, and takes out what moves a cursor.
 func (l *runLog) text(s string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.masker.String(s)
+	return l.plain(s)
+}
+
+// plain is text for who holds mu.
+func (l *runLog) plain(s string) string {
+	return l.masker.String(string(mask.StripControl(nil, []byte(s))))
 }
 
 // TimeFormat is how the log gives times: of the day, in UTC.
@@ -87,14 +93,18 @@ const TimeFormat = "15:04:05.000"
 func (l *runLog) Section(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at, title := l.now().UTC(), l.masker.String(fmt.Sprintf(format, args...))
+	at, title := l.now().UTC(), strings.ReplaceAll(l.plain(fmt.Sprintf(format, args...)), "\n", " ")
 	l.keep(at, "== "+title)
 	l.sink(Event{At: at, Section: title})
 }
 
-// Linef writes a line, of a target or, with "", of the run.
+// Linef writes a line, of a target or, with "", of the run. A text of several
+// lines, such as an error, becomes so many: each has its time, and none passes
+// for another line of the log.
 func (l *runLog) Linef(target, format string, args ...any) {
-	l.line(target, "", l.text(fmt.Sprintf(format, args...)))
+	for line := range strings.SplitSeq(strings.TrimRight(l.text(fmt.Sprintf(format, args...)), "\n"), "\n") {
+		l.line(target, "", line)
+	}
 }
 
 // line writes a line that holds no secret. step is the one that printed it.

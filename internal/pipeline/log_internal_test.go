@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,5 +25,23 @@ func TestMaskStatus(t *testing.T) {
 	}
 	if s.ID != "sending" || s.Current != 123456 || s.Total != 2026 || len(st.Logs) != 0 {
 		t.Errorf("the status is %+v, its logs %v", s, st.Logs)
+	}
+}
+
+// What others wrote, such as a cause or an error, neither imitates the log nor
+// steers a terminal.
+func TestEveryLineHasATime(t *testing.T) {
+	var got []string
+	l := newLog([][]byte{[]byte("hunter2")}, func(e Event) { got = append(got, e.Section+e.Text()) }, func() time.Time { return time.Unix(0, 0) })
+	l.Section("Run %s", "1\n== Finished")
+	l.Linef("app", "asked for: %s", "me\r\n00:00:00.000 == Publishing\x1b[2J, hun\x1b[0mter2\n")
+	want := []string{"Run 1 == Finished", "[app] asked for: me", "[app] 00:00:00.000 == Publishing, ***"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the log is %q, want %q", got, want)
+	}
+	for line := range strings.Lines(string(l.Text())) {
+		if !strings.HasPrefix(line, "00:00:00.000 == Run") && !strings.HasPrefix(line, "00:00:00.000 [app] ") {
+			t.Errorf("the kept log has the line %q", line)
+		}
 	}
 }

@@ -53,20 +53,20 @@ type treeOnce struct {
 // outcome. The error says why the run failed, as a *Failure; ctx's end cancels
 // it. Whatever happens, the run is recorded and its pins are let go.
 func (e *Engine) Run(ctx context.Context, req Request, sink Sink) (Outcome, error) {
-	if err := req.check(); err != nil {
-		return Outcome{}, &Failure{KindProject, err}
-	}
 	if sink == nil {
 		sink = func(Event) {}
 	}
+	if err := req.check(); err != nil {
+		return e.refuse(req, sink, &Failure{KindProject, err})
+	}
 	ctx, leave, err := e.underWay.enter(ctx)
 	if err != nil {
-		return Outcome{}, err
+		return e.refuse(req, sink, err)
 	}
 	defer leave()
 	o, err := e.begin(ctx, req)
 	if err != nil {
-		return o, &Failure{KindInternal, err}
+		return e.refuse(req, sink, &Failure{KindInternal, err})
 	}
 	r := &run{Engine: e, req: req, outcome: o, secrets: maps.Clone(req.Secrets), solves: make(chan struct{}, e.Parallel),
 		resolved: map[string]Resolved{}, trees: map[string]*treeOnce{}, checkout: map[string]*checkoutOnce{}}
@@ -78,6 +78,18 @@ func (e *Engine) Run(ctx context.Context, req Request, sink Sink) (Outcome, erro
 	err = r.finish(context.WithoutCancel(ctx), err)
 	sink(Event{At: e.DB.Now().UTC(), Outcome: &r.outcome})
 	return r.outcome, err
+}
+
+// refuse tells of a run that did not begin: it has no number.
+func (e *Engine) refuse(req Request, sink Sink, err error) (Outcome, error) {
+	now := e.DB.Now().UTC()
+	o := Outcome{Project: req.Project, State: Cancelled, Error: err.Error(), Targets: []TargetOutcome{}, Tags: []MovedTag{}, Started: now, Ended: now}
+	var f *Failure
+	if errors.As(err, &f) {
+		o.State, o.Failure = Failed, f.Kind
+	}
+	sink(Event{At: now, Outcome: &o})
+	return o, err
 }
 
 func (req *Request) check() error {

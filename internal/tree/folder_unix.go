@@ -61,7 +61,7 @@ func (f *folder) stat(name string) (Entry, stamp, error) {
 	}); err != nil {
 		return Entry{}, stamp{}, err
 	}
-	e := Entry{Mode: uint32(st.Mode) & 0o7777}
+	e := Entry{Mode: uint32(st.Mode) & 0o7777} //nolint:unconvert // its size is not the same on every system
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		e.Type, e.Size = File, st.Size
@@ -80,9 +80,9 @@ func (f *folder) stat(name string) (Entry, stamp, error) {
 	case unix.S_IFIFO:
 		e.Type = Fifo
 	case unix.S_IFCHR:
-		e.Type, e.Link = CharDevice, device(uint64(st.Rdev))
+		e.Type, e.Link = CharDevice, device(uint64(st.Rdev)) //nolint:unconvert // its size is not the same on every system
 	case unix.S_IFBLK:
-		e.Type, e.Link = BlockDevice, device(uint64(st.Rdev))
+		e.Type, e.Link = BlockDevice, device(uint64(st.Rdev)) //nolint:unconvert // its size is not the same on every system
 	}
 	return e, stampOf(&st), nil
 }
@@ -120,7 +120,7 @@ func fileXattrs(f *os.File) (map[string][]byte, error) { return xattrs(int(f.Fd(
 
 func stampOf(st *unix.Stat_t) stamp {
 	return stamp{
-		dev: uint64(st.Dev), ino: uint64(st.Ino), size: st.Size,
+		dev: uint64(st.Dev), ino: uint64(st.Ino), size: st.Size, //nolint:unconvert // its size is not the same on every system
 		mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano(),
 	}
 }

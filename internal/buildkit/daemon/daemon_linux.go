@@ -342,7 +342,7 @@ func (c *Config) measure() error {
 		if err := unix.Sysinfo(&info); err != nil {
 			return fmt.Errorf("buildkitd: size of the memory: %w", err)
 		}
-		c.Memory = int64(uint64(info.Totalram) * uint64(info.Unit) / 4 * 3)
+		c.Memory = int64(info.Totalram * uint64(info.Unit) / 4 * 3)
 	}
 	return nil
 }

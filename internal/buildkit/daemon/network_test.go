@@ -294,7 +294,7 @@ func withService(ctx context.Context, t *testing.T, gw gateway.Client, f func())
 	case <-ready:
 		f()
 	case err := <-ended:
-		return fmt.Errorf("the service ended: %v", err)
+		return fmt.Errorf("the service ended: %w", err)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
