@@ -37,8 +37,8 @@ func IsolateBuilder(m *testing.M) int {
 	return Isolate(m)
 }
 
-// buildWithBuilder builds slipway, and beside it links to buildkitd and
-// slipway-runc, which hack/buildkitd.sh has put into .build.
+// buildWithBuilder builds slipway, and beside it links to buildkitd, slipway-runc
+// and slipway-bake, which hack/buildkitd.sh has put into .build.
 func buildWithBuilder() (path string, err error) {
 	dir, err := findRoot()
 	if err != nil {
@@ -59,7 +59,7 @@ func buildWithBuilder() (path string, err error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
-	for _, name := range []string{"buildkitd", "slipway-runc"} {
+	for _, name := range []string{"buildkitd", "slipway-runc", "slipway-bake"} {
 		link := filepath.Join(filepath.Dir(path), name)
 		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
@@ -91,7 +91,7 @@ func NeedBuilder(tb testing.TB) {
 		Tool(tb, name)
 	}
 	folder := filepath.Dir(Binary(tb))
-	for _, path := range []string{folder + "/buildkitd", folder + "/slipway-runc", "/usr/lib/cni/ptp"} {
+	for _, path := range []string{folder + "/buildkitd", folder + "/slipway-runc", folder + "/slipway-bake", "/usr/lib/cni/ptp"} {
 		if _, err := os.Stat(path); err != nil {
 			Missing(tb, "%v", err)
 		}
