@@ -255,6 +255,7 @@ func (b *builder) folder(ctx context.Context, req *pipeline.Request, dir string)
 }
 
 func (b *builder) unpack(ctx context.Context, req *pipeline.Request, archive io.Reader) (release func(), err error) {
+	req.Source.Claimed = true
 	if req.Dir, release, err = b.workDir(); err != nil {
 		return release, err
 	}
