@@ -151,6 +151,8 @@ func buildExit(o *pipeline.Outcome, err error) error {
 		return nil
 	case o != nil && o.State == pipeline.Cancelled, o == nil && errors.Is(err, context.Canceled):
 		return exitError{errors.New("cancelled: no tag was moved"), exitCancelled}
+	case o != nil && o.Number == 0:
+		kind, err = o.Failure, errors.New(o.Error) // it did not begin
 	case o != nil:
 		kind, err = o.Failure, fmt.Errorf("run %d of %s failed: %s", o.Number, o.Project, o.Error)
 	case errors.As(err, &f):
