@@ -158,3 +158,21 @@ func (w *world) provenance(repository string, d oci.Digest) string {
 	}
 	return string(text)
 }
+
+// An index of a build that is not trusted holds platforms that a trusted one made.
+func TestAnIndexAcrossTrustLevels(t *testing.T) {
+	w := newWorld(t)
+	w.project.Selected = []string{"base"}
+	base := w.project.Targets["base"]
+	base.Tags, base.Platforms = []string{"cool-base:${N}"}, []string{"linux/amd64"}
+	w.run("")
+	base.Platforms = []string{"linux/amd64", "linux/arm64"}
+	w.request.Trust = "fork"
+	w.run("")
+	if whole, err := w.store.Whole(t.Context(), "cool-base", w.tag("cool-base", "2")); err != nil || !whole {
+		t.Errorf("the index is whole: %v, %v", whole, err)
+	}
+	if w.solver.builds["base"] != 2 {
+		t.Errorf("%d builds, want one for each platform", w.solver.builds["base"])
+	}
+}

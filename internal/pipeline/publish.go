@@ -133,6 +133,8 @@ func conflict(list []Publication) error {
 // index as they are.
 func (r *run) root(ctx context.Context, name string) (root Base, referrers []oci.Digest, ok bool, err error) {
 	var parts []v1.Descriptor
+	var reused []Publication // parts that another trust level made
+	own := builds(r.req.Project, r.req.Trust)
 	for _, n := range r.nodes {
 		if n.target.Name != name {
 			continue
@@ -141,6 +143,9 @@ func (r *run) root(ctx context.Context, name string) (root Base, referrers []oci
 			return root, nil, false, nil
 		}
 		root = Base{n.where, n.result.manifest}
+		if n.where != own {
+			reused = append(reused, Publication{From: n.where, To: own, Digest: n.result.manifest, Referrers: slices.DeleteFunc([]oci.Digest{n.result.listing, n.result.provenance}, func(d oci.Digest) bool { return d == "" })})
+		}
 		for _, d := range []oci.Digest{n.result.listing, n.result.provenance} {
 			if d != "" && !slices.Contains(referrers, d) {
 				referrers = append(referrers, d)
@@ -158,6 +163,13 @@ func (r *run) root(ctx context.Context, name string) (root Base, referrers []oci
 	}
 	if len(parts) < 2 {
 		return root, referrers, len(parts) == 1, nil
+	}
+	// An index stands beside its images, and this run writes only in its own repository.
+	root.Repository = own
+	if len(reused) > 0 {
+		if _, err := r.Publisher.Publish(ctx, reused, r.change(), nil, nil); err != nil {
+			return root, nil, false, err
+		}
 	}
 	index := attest.Index(parts, indexAnnotations(r.project.Targets[name].Annotations))
 	if root.Digest, err = r.Store.PutManifest(ctx, root.Repository, v1.MediaTypeImageIndex, index); err != nil {
