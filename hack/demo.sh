@@ -8,6 +8,7 @@
 #   make demo                  builds the programs first
 #   DEMO_EXIT=1 make demo      ends after the last step
 #   DEMO_FRESH=1 make demo     forgets earlier demos first
+#   SLIPWAY_BIN                the program, bin/slipway
 #
 # Building images needs root. The client is the Docker Engine if one runs, else
 # podman, with a store of its own. What it installs it says.
@@ -27,6 +28,7 @@ END
   exit 1
 fi
 export PATH=$PATH:/usr/sbin:/sbin
+slipway=$(realpath "${SLIPWAY_BIN:-bin/slipway}")
 # What these set, a server would take for its own.
 for variable in ${!SLIPWAY_*}; do unset "$variable"; done
 
@@ -132,7 +134,7 @@ flags=(--listen "$host" --data "$data")
 # A machine with certificates of its own needs them for what builds fetch.
 [ -z "${SSL_CERT_FILE-}" ] || flags+=(--ca-certificates "$SSL_CERT_FILE")
 step "slipway serve ${flags[*]}"
-bin/slipway serve "${flags[@]}" >"$work/server.log" 2>&1 &
+"$slipway" serve "${flags[@]}" >"$work/server.log" 2>&1 &
 server=$!
 up() { answers "$port" || ! kill -0 "$server" 2>/dev/null; }
 await 30 up || fail "the server is not ready after 30 s"
@@ -140,7 +142,7 @@ kill -0 "$server" 2>/dev/null || fail "the server ended by itself: $(tail -n 1 "
 step "it is ready: http://$host"
 
 section "Base images"
-SLIPWAY_BIN=bin/slipway hack/base-images.sh "$host" >"$work/bases.log" 2>&1 &
+SLIPWAY_BIN=$slipway hack/base-images.sh "$host" >"$work/bases.log" 2>&1 &
 bases=$!
 tail --pid=$bases -n +1 -f "$work/bases.log" | sed -un 's/^base images: //p' | fold -s -w 100 | indent
 wait $bases || fail "no base images: $(tail -n 5 "$work/bases.log")"
@@ -149,7 +151,7 @@ step "they are there"
 # build FLAGS…: builds the copy of the example, and shows the log's main lines.
 build() {
   step "slipway build cool-app --data $data${*:+ $*}"
-  if ! bin/slipway build "$work/cool-app" --data "$data" --progress plain "$@" > >(tee "$work/build.log" | shorten) 2>&1; then
+  if ! "$slipway" build "$work/cool-app" --data "$data" --progress plain "$@" > >(tee "$work/build.log" | shorten) 2>&1; then
     fail "the build failed; its last lines: $(tail -n 20 "$work/build.log")"
   fi
   wait $! # for the last lines
@@ -158,9 +160,9 @@ shorten() {
   local time line
   while read -r time line; do
     case $line in
+    *' | '*) continue ;; # what a step prints
     '== Project' | '== Targets') continue ;;
     '== '* | *' verdict: '* | *'   because '* | *'] tests: '* | *'] coverage: '* | *' -> sha256:'* | *'(cached)' | *' done in '* | *' is sha256:'*' of '*) ;;
-    *' | '*) continue ;; # what a step prints
     \[*\]\ \[*/*\]*) ;;  # a step begins
     *) continue ;;
     esac
@@ -172,7 +174,7 @@ shorten() {
 
 section "First build: base image, tests against PostgreSQL, app image"
 cp -r "$source" "$work/cool-app"
-if bin/slipway tags "$host/cool-app-base" >/dev/null 2>&1; then
+if "$slipway" tags "$host/cool-app-base" >/dev/null 2>&1; then
   step "an earlier demo left the base image: only tests and app are built, which --force asks for"
   build --force=test --force=app
 else
@@ -183,8 +185,8 @@ verdict() { grep -qE "\[$1\] verdict: $2" "$work/build.log"; }
 
 section "What the registry has"
 step "slipway catalog $host; slipway tags $host/cool-app"
-bin/slipway catalog "$host" | indent
-bin/slipway tags "$host/cool-app" | paste -sd ' ' | indent
+"$slipway" catalog "$host" | indent
+"$slipway" tags "$host/cool-app" | paste -sd ' ' | indent
 
 section "The same again: all is reused"
 build
