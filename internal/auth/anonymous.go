@@ -38,6 +38,7 @@ const (
 	Pull   Action = "pull"
 	Push   Action = "push"
 	Delete Action = "delete"
+	Build  Action = "build" // runs programs on the server's machine
 	Admin  Action = "admin"
 )
 
@@ -58,8 +59,11 @@ func (a Anonymous) Authorize(action Action, repository string) error {
 		where = " in repository " + repository
 	}
 	what := string(action)
-	if action == Admin {
+	switch action {
+	case Admin:
 		what = "administer it"
+	case Build:
+		what = "build, which runs programs on its machine"
 	}
 	return oci.NewError(oci.CodeDenied, fmt.Sprintf("this registry does not let everybody %s%s: its administrator can allow it with --anonymous %s", what, where, name(need)))
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestAnonymous(t *testing.T) {
-	actions := []auth.Action{auth.Ping, auth.List, auth.Pull, auth.Push, auth.Delete, auth.Admin, "an action that nobody thought of"}
+	actions := []auth.Action{auth.Ping, auth.List, auth.Pull, auth.Push, auth.Delete, auth.Build, auth.Admin, "an action that nobody thought of"}
 	for name, may := range map[string]string{
 		"pull":  "ping list pull",
 		"push":  "ping list pull push",

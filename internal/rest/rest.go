@@ -142,6 +142,8 @@ func (s *server) authorize(next StrictHandlerFunc, operation string) StrictHandl
 			action = auth.Pull
 		case "DeleteRepository":
 			action = auth.Delete
+		case "RunBuild":
+			action = auth.Build
 		case "ListRuns", "GetRun", "GetRunFile":
 			action = auth.Pull
 		}
