@@ -96,6 +96,7 @@ func (s *buildSettings) check() error {
 type builder struct {
 	settings buildSettings
 	data     string
+	store    *store
 	ca       []byte // of ca-certificates
 	trees    *tree.Cache
 	projects *bake.Reader
@@ -107,7 +108,7 @@ type builder struct {
 // with the first build that needs it. addr is where this server listens, nil
 // if it does not.
 func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr, cas []string, log *slog.Logger) (b *builder, err error) {
-	b = &builder{settings: s, data: st.dir, projects: &bake.Reader{}}
+	b = &builder{settings: s, data: st.dir, store: st, projects: &bake.Reader{}}
 	work := filepath.Join(b.data, workFolder)
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o700)); err != nil { // of runs that a crash cut off
 		return nil, err
@@ -133,7 +134,7 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 		DB: st.db, Store: images, Resolver: resolver, Publisher: &local.Publisher{Registry: st.registry}, Log: log,
 		Trees: b.trees, Builder: buildkit.Version(), Platform: platforms.Format(platforms.Normalize(platforms.DefaultSpec())),
 		Hosts: hosts, Rewrite: s.rewrite, Compression: s.compression, MaxAge: s.maxAge, Parallel: s.parallel,
-		Proxy: proxy.BuildArgs(), Space: func() error { return b.space(st) },
+		Proxy: proxy.BuildArgs(), Space: b.full,
 		ID: "slipway://" + firstOf(hosts, "local"), Version: slipwayVersion(),
 		Read: b.projects.Read, Fetch: b.fetch,
 	}
@@ -187,21 +188,27 @@ const (
 	maxBuildReserve   = 4 << 30
 )
 
-// space refuses builds before pushes: a build fills a disk, a push must not
+// full refuses builds before pushes: a build fills a disk, a push must not
 // suffer from it.
-func (b *builder) space(st *store) error {
-	free, total, err := st.blobs.Space()
+func (b *builder) full() error {
+	_, err := b.room()
+	return err
+}
+
+// room is how much a build may put on the disk, in bytes.
+func (b *builder) room() (int64, error) {
+	free, total, err := b.store.blobs.Space()
 	if err != nil {
-		return fmt.Errorf("ask for free space: %w", err)
+		return 0, fmt.Errorf("ask for free space: %w", err)
 	}
 	floor := min(total/buildReserveShare, maxBuildReserve)
 	if b.settings.reserve > 0 {
 		floor = uint64(b.settings.reserve)
 	}
 	if free < floor {
-		return fmt.Errorf("the disk of %s has %s free, and builds leave %s to pushes: free space, or lower build.reserve", b.data, sizeText(int64(free)), sizeText(int64(floor)))
+		return 0, fmt.Errorf("the disk of %s has %s free, and builds leave %s to pushes: free space, or lower build.reserve", b.data, sizeText(int64(free)), sizeText(int64(floor)))
 	}
-	return nil
+	return int64(free - floor), nil
 }
 
 // subnet is where RUN steps come from, once something was built here.
@@ -256,10 +263,14 @@ func (b *builder) folder(ctx context.Context, req *pipeline.Request, dir string)
 
 func (b *builder) unpack(ctx context.Context, req *pipeline.Request, archive io.Reader) (release func(), err error) {
 	req.Source.Claimed = true
+	room, err := b.room() // before anything is unpacked: pushes come first
+	if err != nil {
+		return func() {}, &pipeline.Failure{Kind: pipeline.KindBuilder, Err: err}
+	}
 	if req.Dir, release, err = b.workDir(); err != nil {
 		return release, err
 	}
-	if err := source.Unpack(ctx, archive, req.Dir, int64(b.settings.maxContext)); err != nil {
+	if err := source.Unpack(ctx, archive, req.Dir, min(room, int64(b.settings.maxContext))); err != nil {
 		release()
 		return func() {}, err
 	}
@@ -270,6 +281,9 @@ func (b *builder) unpack(ctx context.Context, req *pipeline.Request, archive io.
 }
 
 func (b *builder) clone(ctx context.Context, req *pipeline.Request) (release func(), err error) {
+	if err := b.full(); err != nil {
+		return func() {}, &pipeline.Failure{Kind: pipeline.KindBuilder, Err: err}
+	}
 	dir, release, err := b.workDir()
 	if err != nil {
 		return release, err
@@ -277,7 +291,7 @@ func (b *builder) clone(ctx context.Context, req *pipeline.Request) (release fun
 	url := req.Source.URI
 	if req.Dir, req.Source, err = source.Clone(ctx, url, dir, b.cloneOptions()); err != nil {
 		release()
-		return func() {}, err
+		return func() {}, allowHint(err)
 	}
 	if req.Project == "" {
 		base, _, _ := strings.Cut(url, "#")
@@ -297,7 +311,15 @@ func (b *builder) cloneOptions() source.CloneOptions {
 // fetch checks out a git context of a target.
 func (b *builder) fetch(ctx context.Context, url, dir string) (folder, commit string, err error) {
 	folder, s, err := source.Clone(ctx, url, dir, b.cloneOptions())
-	return folder, s.Commit, err
+	return folder, s.Commit, allowHint(err)
+}
+
+// allowHint names the setting by which an address is allowed.
+func allowHint(err error) error {
+	if errors.Is(err, git.ErrPrivate) {
+		return fmt.Errorf("%w, with --build.private-addresses", err)
+	}
+	return err
 }
 
 func (b *builder) workDir() (dir string, release func(), err error) {

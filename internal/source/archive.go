@@ -133,10 +133,10 @@ func Unpack(ctx context.Context, r io.Reader, dir string, limit int64) error {
 			return fmt.Errorf("read the archive of the folder: %w", err)
 		}
 		if n >= maxEntries {
-			return fmt.Errorf("the folder has more than %d entries: leave out what is not built from with .dockerignore", maxEntries)
+			return fmt.Errorf("the folder has more than %d entries: all of it is sent, but .git; move out what is not built from, or build from the URL of its git repository", maxEntries)
 		}
 		if limit -= h.Size; limit < 0 {
-			return errors.New("the folder is larger than the server accepts: leave out what is not built from with .dockerignore, or raise build.max-context")
+			return errors.New("the folder is larger than the server accepts: all of it is sent, but .git; move out what is not built from, build from the URL of its git repository, or raise build.max-context there")
 		}
 		if err := unpackOne(root, t, h); err != nil {
 			return fmt.Errorf("read the archive of the folder: %s: %w", h.Name, err)
