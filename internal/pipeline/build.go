@@ -13,14 +13,13 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway/internal/attest"
-	"slipway/internal/db"
 	"slipway/internal/oci"
 )
 
 // solve has a node built, and records the result.
 func (r *run) solve(ctx context.Context, n *node, p *plan) error {
 	if r.Solver == nil {
-		return failure(KindBuilder, &NoBuilderError{errors.New("this server was started without one")})
+		return failure(KindBuilder, &NoBuilderError{errors.New("the setting build.builder is none")})
 	}
 	if err := r.neededSecrets(n, p); err != nil {
 		return failure(KindProject, err)
@@ -35,8 +34,8 @@ func (r *run) solve(ctx context.Context, n *node, p *plan) error {
 		p.solve.Epoch = r.req.Source.Changed(ctx, p.paths)
 	}
 	select {
-	case r.solves <- struct{}{}:
-		defer func() { <-r.solves }()
+	case r.solving <- struct{}{}:
+		defer func() { <-r.solving }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -68,7 +67,7 @@ func (r *run) solve(ctx context.Context, n *node, p *plan) error {
 	}
 	r.take(n, made, builds(r.req.Project, r.req.Trust))
 	// Recorded at once: what a later target's failure costs is not this one.
-	return r.DB.Update(ctx, func(tx *db.Tx) error { return saveResult(tx, r.req.Project, made) })
+	return r.keep(ctx, r.req.Project, made)
 }
 
 func (r *run) solveFailed(ctx context.Context, n *node, err error) error {

@@ -71,6 +71,9 @@ func (e *Engine) FindRun(ctx context.Context, project string, number int64) (r R
 	if err != nil {
 		return r, fmt.Errorf("find run %d of %s: %w", number, project, err)
 	}
+	if !found && number == 0 {
+		return r, fmt.Errorf("there was no run of a project %s: %w", project, ErrNotFound)
+	}
 	if !found {
 		return r, fmt.Errorf("project %s has no run %d: %w", project, number, ErrNotFound)
 	}
