@@ -13,7 +13,7 @@ func TestAnonymous(t *testing.T) {
 	for name, may := range map[string]string{
 		"pull":  "ping list pull",
 		"push":  "ping list pull push",
-		"admin": "ping list pull push delete admin an action that nobody thought of",
+		"admin": "ping list pull push delete build admin an action that nobody thought of",
 	} {
 		level, err := auth.ParseAnonymous(name)
 		if err != nil {
