@@ -167,7 +167,10 @@ func fill(t *testing.T, url string) (want expectation) {
 	put(t, url+want.Upload.Path, "PATCH", file, "application/octet-stream")
 	want.Upload.Rest, want.Upload.Digest = "and its end", sum(append(bytes.Clone(file), "and its end"...))
 
+	run(t, url)
+
 	for _, path := range []string{
+		"/api/v1/projects/old/runs", "/api/v1/projects/old/runs/1", "/api/v1/projects/old/runs/1/files/log",
 		"/v2/_catalog", "/v2/app/tags/list", "/v2/team/tool/tags/list", "/v2/app/referrers/" + sum(two), "/api/v1/repositories/clean",
 		"/v2/app/manifests/1", "/v2/app/manifests/latest", "/v2/app/manifests/all", "/v2/app/manifests/" + sum(referrer), "/v2/team/tool/manifests/v1",
 		"/v2/app/blobs/" + sum(inline), "/v2/app/blobs/" + sum(file), "/v2/team/tool/blobs/" + sum(file),
@@ -176,6 +179,18 @@ func fill(t *testing.T, url string) (want expectation) {
 		want.Answers = append(want.Answers, ask(t, url, path))
 	}
 	return want
+}
+
+// run leaves a run that failed of its project, which needs no builder.
+func run(t *testing.T, url string) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("RUM true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := harness.Command{Path: harness.Binary(t), Args: []string{"build", dir, "--project", "old", "--server", url}}.Output()
+	if err == nil || !strings.Contains(err.Error(), "RUM") {
+		t.Fatalf("a wrong Dockerfile: %v\n%s", err, out)
+	}
 }
 
 func sum(b []byte) string {
