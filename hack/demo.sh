@@ -162,7 +162,7 @@ shorten() {
     case $line in
     *' | '*) continue ;; # what a step prints
     '== Project' | '== Targets') continue ;;
-    '== '* | *' verdict: '* | *'   because '* | *'] tests: '* | *'] coverage: '* | *' -> sha256:'* | *'(cached)' | *' done in '* | *' is sha256:'*' of '*) ;;
+    '== '* | *' verdict: '* | *'   because '* | *'] tests: '* | *'] coverage: '* | *' -> sha256:'* | *'(cached)' | *' done in '*) ;;
     \[*\]\ \[*/*\]*) ;;  # a step begins
     *) continue ;;
     esac
