@@ -151,10 +151,8 @@ step "they are there"
 # build FLAGS…: builds the copy of the example, and shows the log's main lines.
 build() {
   step "slipway build cool-app --data $data${*:+ $*}"
-  if ! "$slipway" build "$work/cool-app" --data "$data" --progress plain "$@" > >(tee "$work/build.log" | shorten) 2>&1; then
+  "$slipway" build "$work/cool-app" --data "$data" --progress plain "$@" 2>&1 | tee "$work/build.log" | shorten ||
     fail "the build failed; its last lines: $(tail -n 20 "$work/build.log")"
-  fi
-  wait $! # for the last lines
 }
 shorten() {
   local time line
