@@ -158,6 +158,9 @@ func refused(server string, resp *http.Response) error {
 		return fmt.Errorf("build on %s: it answered %s: is this a Slipway server that builds?", server, resp.Status)
 	}
 	err := fmt.Errorf("build on %s: %s", server, p.Title)
+	if resp.StatusCode == http.StatusInsufficientStorage {
+		return &pipeline.Failure{Kind: pipeline.KindBuilder, Err: err}
+	}
 	if resp.StatusCode == http.StatusUnprocessableEntity {
 		return &pipeline.Failure{Kind: pipeline.KindProject, Err: err}
 	}

@@ -48,9 +48,12 @@ type Config struct {
 	Proxy map[string]string
 	// Fetch checks a git context out into an empty folder. nil: there are none.
 	Fetch func(ctx context.Context, url, dir string) (folder, commit string, err error)
+	// Work is the folder for what runs check out. Default: the system's for
+	// temporary files.
+	Work string
 	// Space returns an error when the disk is too full to build.
 	Space func() error
-	// Parallel is how many solves of one run go on at a time. Default 2.
+	// Parallel is how many solves go on at a time, of all runs. Default 2.
 	Parallel int
 	// ID is a URI that names this server in provenance.
 	ID string
@@ -62,6 +65,7 @@ type Config struct {
 type Engine struct {
 	Config
 	building keyed
+	solving  chan struct{} // a place for each solve that may go on
 	underWay underWay
 }
 
@@ -126,7 +130,7 @@ func New(c Config) (*Engine, error) {
 	if c.Parallel <= 0 {
 		c.Parallel = 2
 	}
-	return &Engine{Config: c}, nil
+	return &Engine{Config: c, solving: make(chan struct{}, c.Parallel)}, nil
 }
 
 // Request asks for a run.

@@ -99,6 +99,9 @@ func (r *run) plan(ctx context.Context, n *node) (*plan, error) {
 	}
 	p.unpinned = append(d.Unpinned, unpinnedTriggers(onBuild)...)
 	foreign := d.Syntax != "" // another frontend reads what it likes
+	if foreign && r.req.Trust != "" {
+		return nil, fmt.Errorf("%s: # syntax=%s is a frontend of its own, which a source that is not trusted may not bring: it could use others' cache mounts", p.solve.DockerfileName, d.Syntax)
+	}
 	whole := foreign || len(onBuild) > 0 || d.WholeContext[""]
 	if err := r.contexts(ctx, n, p, d, dir, whole, foreign); err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -88,6 +87,10 @@ func (r *run) publications(ctx context.Context) (list []Publication, err error) 
 	for _, name := range r.project.Selected {
 		tags := r.tags[name]
 		if len(tags) == 0 {
+			continue
+		}
+		if r.req.Trust != "" {
+			r.log.Linef(name, "its tags stay: the source is not trusted (%s)", r.req.Trust)
 			continue
 		}
 		if test, held := r.heldBack(name); held {
@@ -229,7 +232,9 @@ func (r *run) expireNumbers(ctx context.Context, list []Publication) error {
 		done[p.To] = true
 		var old []string
 		if err := r.DB.Read(ctx).Each(`SELECT p.tag FROM published p JOIN repositories r ON r.name = p.repository JOIN tags t ON t.repository_id = r.id AND t.name = p.tag
-			WHERE p.repository = ? AND p.project = ? AND p.tag = CAST(p.number AS TEXT) ORDER BY p.number DESC LIMIT 1000 OFFSET ?`,
+			WHERE p.repository = ? AND p.project = ? AND p.tag = CAST(p.number AS TEXT)
+				AND (SELECT h.cause FROM tag_history h WHERE h.repository = p.repository AND h.tag = p.tag ORDER BY h.id DESC LIMIT 1) LIKE 'run ' || p.number || ' of %'
+			ORDER BY p.number DESC LIMIT 1000 OFFSET ?`,
 			[]any{p.To, r.req.Project, keep}, func(scan func(...any) error) error {
 				var name string
 				defer func() { old = append(old, name) }()
@@ -330,7 +335,7 @@ func (r *run) keepRecord(ctx context.Context) error {
 		return err
 	}
 	r.outcome.Record = record
-	if err := r.Publisher.Tag(ctx, repository, "run-"+strconv.FormatInt(r.outcome.Number, 10), record, Change{"builder", "record of a run"}); err != nil {
+	if err := r.Publisher.Tag(ctx, repository, recordTag(r.outcome.Number), record, Change{"builder", "record of a run"}); err != nil {
 		return err
 	}
 	return r.DB.Update(ctx, func(tx *db.Tx) error {

@@ -17,8 +17,6 @@ type Publisher interface {
 	Untag(ctx context.Context, repository, tag string, c Change) error
 	// Tag moves a tag in a repository of the server's own.
 	Tag(ctx context.Context, repository, tag string, d oci.Digest, c Change) error
-	// Forget deletes a manifest, if it is there.
-	Forget(ctx context.Context, repository string, d oci.Digest, c Change) error
 }
 
 // Publication makes a manifest of one repository, and all that it points at, a

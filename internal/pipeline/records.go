@@ -11,10 +11,14 @@ import (
 )
 
 // builds is the repository in which a project's results are kept until they
-// are published. No client can name it: it begins with an underscore.
+// are published. No client can name it: it begins with an underscore, and so
+// does the part before a trust level, which no project's name can have.
+//
+// Collection takes from it whatever is not needed: results are kept by pins,
+// records of runs by their tags.
 func builds(project, trust string) string {
 	if trust != "" {
-		project += "/" + trust
+		project += "/_trust/" + trust
 	}
 	return "_builds/" + project
 }
@@ -153,13 +157,44 @@ func saveResult(tx *db.Tx, project string, r result) error {
 	return err
 }
 
-// useResult notes that a run used a result, for a target that may be another
-// than the one that it was made for. What is not trusted writes nothing that
-// others read.
-func useResult(tx *db.Tx, req Request, r result, target, platform string) error {
+// use notes that a run used a result, for a target that may be another than
+// the one that it was made for. What is not trusted writes nothing that others
+// read.
+func (e *Engine) use(ctx context.Context, req Request, r result, target, platform string) error {
 	if r.trust != req.Trust {
 		return nil
 	}
+	if r.target == target && r.platform == platform {
+		return e.DB.Update(ctx, func(tx *db.Tx) error { return saveResult(tx, req.Project, r) })
+	}
 	r.target, r.platform = target, platform
-	return saveResult(tx, req.Project, r)
+	return e.keep(ctx, req.Project, r)
+}
+
+// resultPin lasts as long as a result does: until another one takes its place,
+// or it is cleaned away.
+const resultPin = 100 * 365 * 24 * time.Hour
+
+// resultHolder names a result as the holder of pins.
+func resultHolder(project string, r result) string {
+	return fmt.Sprintf("result of %s %s, target %s for %s, inputs %s", project, r.trust, r.target, r.platform, r.inputs)
+}
+
+// keep pins what a result names, and then records it: it never names what
+// collection may take. What it named before is let go of.
+func (e *Engine) keep(ctx context.Context, project string, r result) error {
+	held := resultHolder(project, r)
+	if err := e.Store.Unpin(ctx, held); err != nil { // the run's own pins still hold
+		return err
+	}
+	var digests []oci.Digest
+	for _, d := range []oci.Digest{r.manifest, r.listing, r.provenance} {
+		if d != "" {
+			digests = append(digests, d)
+		}
+	}
+	if err := e.Store.Pin(ctx, held, resultPin, digests...); err != nil {
+		return err
+	}
+	return e.DB.Update(ctx, func(tx *db.Tx) error { return saveResult(tx, project, r) })
 }

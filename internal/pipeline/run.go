@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"slipway/internal/bake"
-	"slipway/internal/db"
 	"slipway/internal/oci"
 	"slipway/internal/tree"
 )
@@ -34,7 +34,6 @@ type run struct {
 	tags    map[string][]tag
 	nodes   []*node
 	secrets map[string][]byte
-	solves  chan struct{} // a place for each solve that may go on
 
 	mu       sync.Mutex
 	resolved map[string]Resolved
@@ -68,7 +67,7 @@ func (e *Engine) Run(ctx context.Context, req Request, sink Sink) (Outcome, erro
 	if err != nil {
 		return e.refuse(req, sink, &Failure{KindInternal, err})
 	}
-	r := &run{Engine: e, req: req, outcome: o, secrets: maps.Clone(req.Secrets), solves: make(chan struct{}, e.Parallel),
+	r := &run{Engine: e, req: req, outcome: o, secrets: maps.Clone(req.Secrets),
 		resolved: map[string]Resolved{}, trees: map[string]*treeOnce{}, checkout: map[string]*checkoutOnce{}}
 	if r.secrets == nil {
 		r.secrets = map[string][]byte{}
@@ -112,6 +111,9 @@ func (r *run) carryOut(ctx context.Context) error {
 			f()
 		}
 	}()
+	if err := r.Store.Prepare(ctx, builds(r.req.Project, r.req.Trust)); err != nil {
+		return failure(KindInternal, err)
+	}
 	r.log.Section("Run %d of %s", r.outcome.Number, r.req.Project)
 	r.log.Linef("", "asked for by %s: %s", orNone(r.req.Actor), orNone(r.req.Cause))
 	if r.req.Source.Commit != "" {
@@ -132,6 +134,7 @@ func (r *run) carryOut(ctx context.Context) error {
 	for _, n := range r.nodes {
 		group.Go(func() {
 			defer close(n.done)
+			defer r.recovered(n)
 			r.work(ctx, n)
 		})
 	}
@@ -140,6 +143,18 @@ func (r *run) carryOut(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return r.publishAll(ctx)
+}
+
+// recovered makes a failure of a panic: reports and Dockerfiles are hostile
+// input, and a server serves more than this run.
+func (r *run) recovered(n *node) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	r.Log.Error("a target's build panicked", "project", r.req.Project, "run", r.outcome.Number, "target", n.key, "err", p, "stack", string(debug.Stack()))
+	n.err = failure(KindInternal, fmt.Errorf("Slipway has a defect that this target met: %v; the server's log has the details", p))
+	n.outcome.Verdict = FailedOne
 }
 
 // readProject reads the files of the project and lays out its targets.
@@ -320,7 +335,7 @@ func (r *run) decide(ctx context.Context, n *node) error {
 		r.take(n, *found, builds(r.req.Project, found.trust))
 		n.outcome.Verdict = Reused
 		r.sayVerdict(n, last, fmt.Sprintf("run %d", found.number))
-		return r.DB.Update(ctx, func(tx *db.Tx) error { return useResult(tx, r.req, *found, n.target.Name, n.platform) })
+		return r.use(ctx, r.req, *found, n.target.Name, n.platform)
 	}
 	n.outcome.Verdict = Built
 	if n.test {
@@ -365,7 +380,7 @@ func (r *run) reusable(ctx context.Context, n *node, p *plan, last *result) (*re
 		return found, []Reason{{What: "the inputs are those of a test that passed"}}, nil
 	}
 	// The pin first: what is whole then stays so.
-	if err := r.Store.Pin(ctx, holder(r.outcome.Run), pinTime, found.manifest); err != nil {
+	if err := r.Store.Pin(ctx, holder(r.outcome.Run), pinTime, found.manifest, found.listing, found.provenance); err != nil {
 		return nil, nil, err
 	}
 	whole, err := r.Store.Whole(ctx, builds(r.req.Project, found.trust), found.manifest)
@@ -496,7 +511,7 @@ func (r *run) remote(ctx context.Context, url string) (dir, commit string, err e
 	r.mu.Unlock()
 	once.Do(func() {
 		var tmp string
-		if tmp, once.err = os.MkdirTemp("", "slipway-context-"); once.err != nil {
+		if tmp, once.err = os.MkdirTemp(r.Work, "context-"); once.err != nil {
 			return
 		}
 		r.mu.Lock()

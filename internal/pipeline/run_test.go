@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway/internal/bake"
+	"slipway/internal/gc"
 	"slipway/internal/oci"
 	"slipway/internal/pipeline"
 	"slipway/internal/pipeline/local"
@@ -181,6 +183,7 @@ type fakeSolver struct {
 	fail    map[string]error
 	reports map[string][]pipeline.Report
 	output  string
+	salt    string            // of steps that give something else each time
 	onBuild map[string]string // of images, as a JSON list
 	during  func(target string)
 	last    map[string]pipeline.Solve
@@ -215,7 +218,7 @@ func (f *fakeSolver) Solve(ctx context.Context, s pipeline.Solve, p pipeline.Pro
 		return pipeline.Solved{Reports: reports}, nil
 	}
 	var text strings.Builder
-	fmt.Fprintln(&text, s.Platform, s.Stage, string(s.Dockerfile), s.Args)
+	fmt.Fprintln(&text, f.salt, s.Platform, s.Stage, string(s.Dockerfile), s.Args)
 	for _, name := range slices.Sorted(maps.Keys(s.Images)) {
 		fmt.Fprintln(&text, name, s.Images[name].Digest)
 	}
@@ -693,4 +696,98 @@ func TestStopWithoutRuns(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+func TestAnUntrustedRunMovesNoTag(t *testing.T) {
+	w := newWorld(t)
+	w.request.Trust = "fork"
+	w.run("")
+	if w.tag("cool-app", "latest") != "" {
+		t.Error("a tag moved")
+	}
+	w.wantLog("its tags stay: the source is not trusted")
+}
+
+func TestAPanicEndsTheRunOnly(t *testing.T) {
+	w := newWorld(t)
+	w.solver.during = func(target string) {
+		if target == "app" {
+			panic("hostile input")
+		}
+	}
+	o := w.run(pipeline.KindInternal)
+	w.wantVerdicts(o, verdictMap{"base": pipeline.Built, "app": pipeline.FailedOne})
+	w.solver.during = nil
+	w.run("")
+}
+
+func TestATagThatAPersonMovedIsNotExpired(t *testing.T) {
+	w := newWorld(t)
+	w.project.Settings.Keep = 1
+	w.project.Targets["app"].Tags = []string{"cool-app:${N}"}
+	w.run("")
+	d := w.store.PutImage("cool-app", "1", []byte("by hand"))
+	w.run("")
+	w.run("")
+	if w.tag("cool-app", "1") != d || w.tag("cool-app", "2") != "" || w.tag("cool-app", "3") == "" {
+		t.Errorf("tags 1, 2 and 3 are %q, %q, %q", w.tag("cool-app", "1"), w.tag("cool-app", "2"), w.tag("cool-app", "3"))
+	}
+}
+
+func TestAnEvictedBaseIsNotHijacked(t *testing.T) {
+	w := newWorld(t)
+	w.run("") // builds on debian:12
+	if err := w.store.DeleteRepository(t.Context(), "docker.io/library/debian", registrytest.Change); err != nil {
+		t.Fatal(err)
+	}
+	w.project.Targets["app"].Tags = []string{"debian:12"}
+	w.store.PutImage("docker.io/library/debian", "12", []byte("debian 12"))
+	w.run("")
+	if err := w.store.DeleteRepository(t.Context(), "docker.io/library/debian", registrytest.Change); err != nil {
+		t.Fatal(err)
+	}
+	w.request.Force = true
+	w.run(pipeline.KindProject)
+	w.wantLog("there is no docker.io/library/debian:12 here")
+}
+
+func TestWhatResultsDoNotNeedIsCollected(t *testing.T) {
+	w := newWorld(t)
+	count := func() (n int) {
+		t.Helper()
+		if _, err := w.store.DB.Read(t.Context()).Row(`SELECT COUNT(*) FROM manifests m JOIN repositories r ON r.id = m.repository_id WHERE r.name = '_builds/cool-app' AND NOT EXISTS (SELECT 1 FROM tags t WHERE t.repository_id = r.id AND t.digest = m.digest)`, nil, &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	collect := func() {
+		t.Helper()
+		w.clock.Advance(48 * time.Hour)
+		c := gc.New(gc.Config{DB: w.store.DB, Blobs: w.store.Files, Log: slog.New(slog.DiscardHandler), Grace: time.Hour, UndoGrace: time.Hour, UploadExpiry: time.Hour})
+		if _, err := c.Run(t.Context(), gc.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.run("")
+	collect()
+	first := count()
+	if first == 0 {
+		t.Fatal("results were collected")
+	}
+	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Reused})
+	w.request.Force = true
+	for n := range 3 {
+		w.solver.salt = fmt.Sprint("forced ", n)
+		w.run("")
+	}
+	for range 3 { // what was kept for its subject goes after it
+		collect()
+	}
+	// The app was built on three more bases: three more results, each an image
+	// with its input list and provenance. The base took its own place.
+	if n := count(); n != first+9 {
+		t.Errorf("after three forced runs there are %d manifests, want %d", n, first+9)
+	}
+	w.request.Force = false
+	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Reused})
 }

@@ -159,6 +159,9 @@ type Store interface {
 	PutManifest(ctx context.Context, repository, mediaType string, content []byte) (oci.Digest, error)
 	// Whole reports whether a manifest and all that it points at is here, bytes and all.
 	Whole(ctx context.Context, repository string, d oci.Digest) (bool, error)
+	// Prepare makes a repository whose manifests are deleted by collection
+	// unless a tag, a pin or another manifest needs them.
+	Prepare(ctx context.Context, repository string) error
 	// Pin keeps content from collection.
 	Pin(ctx context.Context, holder string, expires time.Duration, digests ...oci.Digest) error
 	// Unpin lets go of all that a holder pinned.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"slipway/internal/blob"
 	"slipway/internal/db"
@@ -138,7 +139,7 @@ func mayMount(tx *db.Tx, d oci.Digest, from string, visible func(string) bool) (
 		return false, err
 	}
 	for _, name := range names {
-		if visible(name) {
+		if !strings.HasPrefix(name, "_") && visible(name) { // the server's own are nobody's
 			return true, nil
 		}
 	}

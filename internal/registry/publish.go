@@ -63,6 +63,11 @@ func publishOne(tx *db.Tx, p Publication, c meta.Change, guards []meta.Guard) (m
 		return nil, err
 	}
 	for _, d := range append([]oci.Digest{p.Digest}, p.Referrers...) {
+		if _, there, err := meta.StatManifest(tx, p.From, oci.Reference{Digest: d}); err != nil {
+			return nil, err
+		} else if !there && d != p.Digest {
+			continue // an image without its papers is better than none
+		}
 		added, err := adopt(tx, p.From, id, d, 0)
 		if err != nil {
 			return nil, err

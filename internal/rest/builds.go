@@ -41,7 +41,11 @@ func (s *server) RunBuild(ctx context.Context, request RunBuildRequestObject) (R
 		return problemFor(http.StatusForbidden, errors.New("directory and ssh name files of the server's machine: only commands on that machine may, over the control socket")), nil
 	}
 	req, release, err := s.Builds.Checkout(ctx, b, archive)
-	if err != nil {
+	var f *pipeline.Failure
+	switch {
+	case errors.As(err, &f) && f.Kind == pipeline.KindBuilder:
+		return problemFor(http.StatusInsufficientStorage, err), nil
+	case err != nil:
 		return problemFor(http.StatusUnprocessableEntity, err), nil
 	}
 	req.Actor, _ = ctx.Value(callerKey{}).(string)

@@ -75,8 +75,3 @@ func (p *Publisher) Tag(ctx context.Context, repository, tag string, d oci.Diges
 	_, err := p.Registry.Publish(ctx, []registry.Publication{{From: repository, To: repository, Digest: d, Tags: []string{tag}}}, change(c), nil)
 	return err
 }
-
-// Forget implements pipeline.Publisher.
-func (p *Publisher) Forget(ctx context.Context, repository string, d oci.Digest, c pipeline.Change) error {
-	return gone(p.Registry.DeleteManifest(ctx, repository, d, change(c)))
-}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -14,6 +15,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"slipway/internal/db"
+	"slipway/internal/meta"
 	"slipway/internal/mirror"
 	"slipway/internal/oci"
 	"slipway/internal/pipeline"
@@ -91,16 +93,43 @@ func (r *Resolver) place(ctx context.Context, written string, named reference.Na
 		return familiar, pipeline.FromLocal, nil
 	}
 	upstream := host + "/" + path
-	var here bool
-	_, err = r.DB.Read(ctx).Row(`SELECT EXISTS (SELECT 1 FROM published p WHERE p.repository = ? AND p.first_at <
-		COALESCE((SELECT created_at FROM repositories WHERE name = ?), 9223372036854775807))`, []any{familiar, upstream}, &here)
+	local, err := r.builtFirst(ctx, familiar, upstream)
 	if err != nil {
 		return "", "", fmt.Errorf("image %s: %w", written, err)
 	}
-	if here {
+	if local {
 		return familiar, pipeline.FromLocal, nil
 	}
 	return upstream, pipeline.FromMirror, nil
+}
+
+// builtFirst says whether builds made a repository before anybody built on the
+// upstream image of its name. When that was is written down for good: that the
+// mirror let go of the image, or somebody of the repository, changes nothing.
+func (r *Resolver) builtFirst(ctx context.Context, familiar, upstream string) (bool, error) {
+	tx := r.DB.Read(ctx)
+	var built, created int64
+	// A repository that was deleted and pushed again is not the one that was built.
+	made, err := tx.Row(`SELECT MIN(p.first_at), r.created_at FROM published p JOIN repositories r ON r.name = p.repository WHERE p.repository = ? GROUP BY r.created_at`, []any{familiar}, &built, &created)
+	if err != nil {
+		return false, err
+	}
+	name := "upstream.first." + upstream
+	first, known, err := meta.Setting(tx, name)
+	if err != nil {
+		return false, err
+	}
+	if known {
+		at, err := strconv.ParseInt(first, 10, 64)
+		return made && built >= created && built < at, err
+	}
+	if made && built >= created {
+		return true, nil
+	}
+	return false, r.DB.Update(ctx, func(tx *db.Tx) error {
+		_, err := meta.SetSettingOnce(tx, name, strconv.FormatInt(tx.Now(), 10))
+		return err
+	})
 }
 
 // choose finds the manifest for the platform behind a reference.

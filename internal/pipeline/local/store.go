@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"slipway/internal/db"
 	"slipway/internal/meta"
 	"slipway/internal/oci"
 	"slipway/internal/pipeline"
@@ -98,8 +100,20 @@ func (s *Store) Whole(ctx context.Context, repository string, d oci.Digest) (boo
 	return s.Registry.Whole(ctx, repository, d)
 }
 
+// Prepare implements pipeline.Store.
+func (s *Store) Prepare(ctx context.Context, repository string) error {
+	return s.Registry.DB.Update(ctx, func(tx *db.Tx) error {
+		id, err := meta.EnsureRepository(tx, repository)
+		if err != nil {
+			return err
+		}
+		return meta.SetDeleteUntagged(tx, id, true)
+	})
+}
+
 // Pin implements pipeline.Store.
 func (s *Store) Pin(ctx context.Context, holder string, lasts time.Duration, digests ...oci.Digest) error {
+	digests = slices.DeleteFunc(slices.Clone(digests), func(d oci.Digest) bool { return d == "" })
 	return s.Registry.Pin(ctx, holder, lasts, digests...)
 }
 
