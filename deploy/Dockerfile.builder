@@ -1,15 +1,15 @@
 # The registry in a container that also builds images:
 #
 #   make image-builder
-#   docker run -d -p 5000:5000 --restart=always --name registry --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined -v slipway:/var/lib/slipway slipway-builder
+#   docker run -d -p 5000:5000 --restart=always --name registry --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup -v slipway:/var/lib/slipway slipway-builder
 #   docker exec registry slipway build https://git.example.com/team/cool-app.git
 #
 # Builds make namespaces and mounts (SYS_ADMIN), interfaces and rules of the network
 # (NET_ADMIN) and switch packet forwarding on (/proc/sys); the engine's profiles
-# forbid mounts to anybody. --privileged gives all that too, and every device with
-# it. Whoever can make this server build is as trusted as root of the host should
-# be: keep the port's level below admin, as it is. Limits of builds need writable
-# control groups, which only --privileged gives; without, the log says so.
+# forbid mounts to anybody. Limits of builds, and runc, need control groups that can
+# be written. --privileged gives all that too, and every device with it. Whoever can
+# make this server build is as trusted as root of the host should be: keep the
+# port's level below admin, as it is.
 #
 # The volume: images, and the build cache with them, are beyond the container, and
 # on a file system that overlayfs can stand on. The container's own can't.

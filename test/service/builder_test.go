@@ -33,6 +33,7 @@ func TestBuilderContainer(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/Dockerfile", "FROM 127.0.0.1:5000/base/busybox:1 AS made\nRUN echo built in a container >/text\n"+
 		"FROM scratch\nCOPY --from=made /text /text\n")
+	write(t, dir+"/slipway.yaml", "compression: gzip\n") // Docker reads zstd since version 23
 	pushBusybox(t, engine, "127.0.0.1:5000/base/busybox:1")
 	docker("cp", dir, "registry:/app")
 	log := docker("exec", "registry", "slipway", "build", "/app")
