@@ -109,7 +109,7 @@ hack/setup.sh runc:runc /usr/lib/cni/ptp:containernetworking-plugins iptables:ip
 if [[ ${DOCKER_HOST:-unix:} == unix:* ]] && docker version --format '{{.Server.Version}}' >/dev/null 2>&1 &&
   [[ $(docker --version) != *podman* ]]; then
   name=docker client=(docker)
-  http=()
+  http=() limits=()
   digest_of='{{index .RepoDigests 0}}'
 else
   hack/setup.sh podman:podman
@@ -117,6 +117,7 @@ else
   client=(podman --root "$work/podman/root" --runroot "$work/podman/run" --tmpdir "$work/podman/tmp"
     --storage-driver vfs --events-backend none --cgroup-manager cgroupfs)
   http=(--tls-verify=false)
+  limits=(--ulimit host) # to raise them is more than root of a container may
   digest_of='{{.Digest}}'
 fi
 step "root, runc, the plugins of the network, iptables, git; as a client: $name"
@@ -224,7 +225,7 @@ quietly "${client[@]}" pull "${http[@]}" "$database"
 run() { # NAME ARGUMENTS…
   local id=slipway-demo-$$-$1
   containers+=("$id")
-  quietly "${client[@]}" run --detach --name "$id" "${@:2}"
+  quietly "${client[@]}" run --detach "${limits[@]}" --name "$id" "${@:2}"
 }
 step "$name run postgres:15; $name run cool-app:$number, with its API on port $api"
 run db --publish "127.0.0.1:$api:8080" --env POSTGRES_USER=cool --env POSTGRES_PASSWORD=cool --env POSTGRES_DB=cool "$database"
