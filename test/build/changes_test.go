@@ -30,6 +30,8 @@ type change struct {
 	deliberate string
 }
 
+// dockerfile runs nothing: starting containers is what takes time. The rows
+// that need a RUN add one.
 const dockerfile = `# A service, in stages.
 ARG BASE=busybox:1
 FROM busybox:1 AS tools
@@ -47,9 +49,9 @@ COPY src/ /src/
 COPY *.conf /etc/
 COPY --from=tools /out /tools
 
-RUN <<END
+COPY <<END /version
 # says which
-echo $VERSION > /version
+$VERSION
 END
 `
 
@@ -97,13 +99,6 @@ func (c change) check(t *testing.T, name string) {
 	before := o.build()
 	if c.deliberate == "" {
 		sameImages(t, "before the change", first, before)
-	}
-	if again := p.mustRun(); c.want == pipeline.Reused {
-		for target, v := range verdicts(again) {
-			if v != pipeline.Reused {
-				t.Errorf("without any change %s was %s: %s", target, v, reasons(again))
-			}
-		}
 	}
 
 	c.edit(p)

@@ -31,7 +31,7 @@ var imageChanges = map[string]change{
 		edit: func(p *project) { p.other("two") }, want: built, conservative: "what COPY takes from an image is found out by loading it, which is the builder's work"},
 	"image of a mount moved": {with: then("RUN --mount=from=other:1,target=/m cat /m/base.txt > /x\n", func(p *project) { p.base("other:1", "one") }),
 		edit: func(p *project) { p.base("other:1", "two") }, want: built, because: "base image other:1 changed"},
-	"base in an argument": {with: func(p *project) { p.base("other:1", "one") },
+	"base in an argument": {with: func(p *project) { p.base("other:1", "two") },
 		edit: swap("docker-bake.hcl", `VERSION = "1"`, "VERSION = \"1\"\n    BASE = \"other:1\""), want: built},
 	"base with steps of its own": {with: func(p *project) {
 		p.baseImage("steps:1", newImage(native(), imageConfig{OnBuild: []string{"COPY notes /notes"}}, busybox(p.t)))
@@ -65,10 +65,10 @@ var optionChanges = map[string]change{
 	"compression":            {edit: put("slipway.yaml", "compression: gzip\n"), want: built, because: "output option compression"},
 	"how many tags are kept": {edit: put("slipway.yaml", "keep: 3\n"), want: reused},
 	"epoch":                  {edit: swap("docker-bake.hcl", `VERSION = "1"`, "VERSION = \"1\"\n    SOURCE_DATE_EPOCH = \"1000000000\""), want: built, because: "output option epoch added"},
-	"network":                {edit: field(`network = "none"`), want: built, because: "network changed"},
-	"shm size":               {edit: field(`shm-size = "128m"`), want: built, because: "shm-size"},
-	"limits":                 {edit: field(`ulimits = ["nofile=512:512"]`), want: built, because: "ulimit"},
-	"extra host":             {edit: field(`extra-hosts = { "db.test" = "192.0.2.7" }`), want: built, because: "host db.test=192.0.2.7 added"},
+	"network":                {with: then("RUN echo ran > /ran\n"), edit: field(`network = "none"`), want: built, because: "network changed"},
+	"shm size":               {with: then("RUN echo ran > /ran\n"), edit: field(`shm-size = "128m"`), want: built, because: "shm-size"},
+	"limits":                 {with: then("RUN echo ran > /ran\n"), edit: field(`ulimits = ["nofile=512:512"]`), want: built, because: "ulimit"},
+	"extra host":             {with: then("RUN echo ran > /ran\n"), edit: field(`extra-hosts = { "db.test" = "192.0.2.7" }`), want: built, because: "host db.test=192.0.2.7 added"},
 	"no cache":               {edit: field(`no-cache = true`), want: built, because: "no-cache is set"},
 	"no cache for a stage":   {edit: field(`no-cache-filter = ["app"]`), want: built, because: "no-cache is set"},
 
