@@ -115,9 +115,10 @@ else
   hack/setup.sh podman:podman
   name=podman
   client=(podman --root "$work/podman/root" --runroot "$work/podman/run" --tmpdir "$work/podman/tmp"
-    --storage-driver vfs --events-backend none --cgroup-manager cgroupfs)
+    --storage-driver vfs --events-backend none --cgroup-manager cgroupfs --runtime runc)
   http=(--tls-verify=false)
-  limits=(--ulimit host) # to raise them is more than root of a container may
+  # Podman would raise them, which is more than root of a container may.
+  limits=(--ulimit nofile=1024:1024 --ulimit nproc=4096:4096)
   digest_of='{{.Digest}}'
 fi
 step "root, runc, the plugins of the network, iptables, git; as a client: $name"
@@ -224,7 +225,7 @@ quietly "${client[@]}" pull "${http[@]}" "$database"
 # whatever names the client's network knows.
 run() { # NAME ARGUMENTS…
   local id=slipway-demo-$$-$1
-  containers+=("$id")
+  containers=("$id" "${containers[@]}") # the last one first: it needs those before
   quietly "${client[@]}" run --detach "${limits[@]}" --name "$id" "${@:2}"
 }
 step "$name run postgres:15; $name run cool-app:$number, with its API on port $api"
