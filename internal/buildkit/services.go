@@ -338,8 +338,7 @@ func (s *service) check(ctx context.Context, args []string, timeout time.Duratio
 		return nil
 	case <-ctx.Done():
 		_ = process.Signal(context.WithoutCancel(ctx), 9) // it may have ended
-		_ = <-done                                        // killed, whatever it says
-		return fmt.Errorf("its health check took more than %s", timeout)
+		return errors.Join(fmt.Errorf("its health check took more than %s", timeout), <-done)
 	}
 }
 

@@ -139,7 +139,7 @@ func (w *world) provenance(repository string, d oci.Digest) string {
 	if err != nil || len(p.Items) != 1 {
 		w.t.Fatalf("%d statements, %v", len(p.Items), err)
 	}
-	raw, err := w.store.GetManifest(w.t.Context(), repository, oci.Reference{Digest: oci.Digest(p.Items[0].Digest)})
+	raw, err := w.store.GetManifest(w.t.Context(), repository, oci.Reference{Digest: p.Items[0].Digest})
 	if err != nil {
 		w.t.Fatal(err)
 	}
