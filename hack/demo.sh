@@ -39,12 +39,12 @@ server=
 containers=()
 client=()
 cleanup() {
-  local code=$?
+  local code=$? id
   trap - EXIT
   trap '' INT TERM
-  if [ ${#containers[@]} -gt 0 ]; then
-    "${client[@]}" rm --force --volumes "${containers[@]}" >/dev/null 2>&1 || true
-  fi
+  for id in "${containers[@]}"; do # one after the other: the last one needs those before
+    "${client[@]}" rm --force --volumes "$id" >/dev/null 2>&1 || true
+  done
   if [ -n "$server" ] && kill -TERM "$server" 2>/dev/null; then
     wait "$server" || code=$?
   fi
@@ -225,7 +225,7 @@ quietly "${client[@]}" pull "${http[@]}" "$database"
 # whatever names the client's network knows.
 run() { # NAME ARGUMENTS…
   local id=slipway-demo-$$-$1
-  containers=("$id" "${containers[@]}") # the last one first: it needs those before
+  containers=("$id" "${containers[@]}")
   quietly "${client[@]}" run --detach "${limits[@]}" --name "$id" "${@:2}"
 }
 step "$name run postgres:15; $name run cool-app:$number, with its API on port $api"
