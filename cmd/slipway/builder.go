@@ -59,7 +59,7 @@ const (
 func (s *buildSettings) addFlags(f *pflag.FlagSet) {
 	s.maxContext = 16 << 30
 	f.Var(&s.builders, "build.builder", "addresses of BuildKit daemons, such as unix:///run/buildkit/buildkitd.sock or tcp://arm-builder:1234, comma-separated; own is a child of this server, and the default; none builds nothing")
-	f.StringVar(&s.compression, "build.compression", "zstd", "compression of new layers: zstd or gzip")
+	f.StringVar(&s.compression, "build.compression", "gzip", "compression of new layers: gzip, which every client reads, or zstd, which is faster and smaller")
 	f.DurationVar(&s.maxAge, "build.max-age", 0, "how long images with steps that may have fetched something are reused, where the project does not say; 0 is for ever")
 	f.Var(&s.maxContext, "build.max-context", "largest folder that a client may send")
 	f.Var(&s.reserve, "build.reserve", "free space below which nothing is built, while pushes still go on; 0 is 4GiB, or a tenth of a smaller disk")

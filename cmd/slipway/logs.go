@@ -117,7 +117,7 @@ func withLocalAPI(ctx context.Context, data string, fn func(rest.HttpRequestDoer
 		return err
 	}
 	defer func() { err = errors.Join(err, st.close(context.WithoutCancel(ctx))) }()
-	b, err := openBuilder(ctx, st, buildSettings{builders: stringList{"none"}, compression: "zstd", parallel: 1}, nil, nil, log)
+	b, err := openBuilder(ctx, st, buildSettings{builders: stringList{"none"}, compression: "gzip", parallel: 1}, nil, nil, log)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ type Config struct {
 	Hosts []string
 	// Rewrite are names of other registries that in tags mean this server.
 	Rewrite []string
-	// Compression of new layers: "gzip" or "zstd". Default zstd.
+	// Compression of new layers: "gzip" or "zstd". Default gzip, which every client reads.
 	Compression string
 	// MaxAge is how long a result with unpinned steps is reused, for projects
 	// that do not say. 0 is for ever.
@@ -119,7 +119,7 @@ func New(c Config) (*Engine, error) {
 	}
 	switch c.Compression {
 	case "":
-		c.Compression = "zstd"
+		c.Compression = "gzip"
 	case "zstd", "gzip":
 	default:
 		return nil, fmt.Errorf("build.compression is %q: use zstd or gzip", c.Compression)
