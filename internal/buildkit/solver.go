@@ -174,7 +174,7 @@ func bases(t pipeline.Solve) map[string]pipeline.Base {
 func (s *Solver) options(t pipeline.Solve, v *view, marker string, changed func(error)) (client.SolveOpt, error) {
 	opt := client.SolveOpt{
 		CompatibilityVersion: Compatibility,
-		SharedKey:            t.Project + "\x00" + t.Trust + "\x00" + t.Target,
+		SharedKey:            sharedKey(t),
 		LocalMounts:          map[string]fsutil.FS{},
 		OCIStores:            map[string]content.Store{storeName: v},
 		FrontendAttrs:        attrs(t, marker),
