@@ -126,10 +126,7 @@ func (o *oracle) solve(ctx context.Context, b *bake.Project, t *bake.Target, pla
 		}
 	}
 	export := map[string]string{
-		"tar": "false", "oci-mediatypes": "true", "rewrite-timestamp": "true", "source-date-epoch": "0", "compression": o.config.Compression,
-	}
-	if export["compression"] == "" {
-		export["compression"] = "zstd"
+		"tar": "false", "oci-mediatypes": "true", "rewrite-timestamp": "true", "source-date-epoch": "0", "compression": o.engine.Compression,
 	}
 	if c := b.Settings.Compression; c != "" {
 		export["compression"] = c

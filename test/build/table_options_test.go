@@ -62,7 +62,7 @@ var optionChanges = map[string]change{
 	"description":            {edit: field(`description = "an app"`), want: reused},
 	"label of the target":    {edit: field(`labels = { "org.example" = "1" }`), want: built, because: "label org.example added"},
 	"annotation":             {edit: field(`annotations = ["org.example=1"]`), want: built, because: "annotation org.example added"},
-	"compression":            {edit: put("slipway.yaml", "compression: gzip\n"), want: built, because: "output option compression"},
+	"compression":            {edit: put("slipway.yaml", "compression: zstd\n"), want: built, because: "output option compression"},
 	"how many tags are kept": {edit: put("slipway.yaml", "keep: 3\n"), want: reused},
 	"epoch":                  {edit: swap("docker-bake.hcl", `VERSION = "1"`, "VERSION = \"1\"\n    SOURCE_DATE_EPOCH = \"1000000000\""), want: built, because: "output option epoch added"},
 	"network":                {with: then("RUN echo ran > /ran\n"), edit: field(`network = "none"`), want: built, because: "network changed"},
