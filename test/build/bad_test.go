@@ -69,7 +69,7 @@ var badProjects = map[string]bad{
 	"folder that is huge": {files: plain("FROM busybox:1\nCOPY . /\n"), request: func(p *project) {
 		p.must(os.Truncate(p.path("f"), 17<<30)) // takes no space: it is all holes
 	}, says: []string{"too large"}},
-	"target nobody has": {files: target(""), request: func(p *project) { p.request.Targets = []string{"defualt"} }, says: []string{"defualt", "did you mean default?"}},
+	"target nobody has": {files: target(""), request: func(p *project) { p.request.Targets = []string{"defaullt"} }, says: []string{"defaullt", "did you mean default?"}},
 	"force of nothing":  {files: target(""), request: func(p *project) { p.request.ForceTargets = []string{"other"} }, says: []string{"--force", "other"}},
 }
 

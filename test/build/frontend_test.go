@@ -85,7 +85,7 @@ func (w *world) layers(repository string, d oci.Digest) (list []oci.Digest) {
 		w.t.Fatal(err)
 	}
 	for _, l := range m.Layers {
-		list = append(list, oci.Digest(l.Digest))
+		list = append(list, l.Digest)
 	}
 	return list
 }
@@ -106,7 +106,7 @@ func (w *world) imageOf(repository string, d oci.Digest) (config v1.Image) {
 	if err := json.Unmarshal(w.manifest(repository, d), &m); err != nil {
 		w.t.Fatal(err)
 	}
-	b, err := w.config.Store.OpenBlob(w.t.Context(), repository, oci.Digest(m.Config.Digest))
+	b, err := w.config.Store.OpenBlob(w.t.Context(), repository, m.Config.Digest)
 	if err != nil {
 		w.t.Fatal(err)
 	}

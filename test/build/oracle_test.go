@@ -91,7 +91,7 @@ func (o *oracle) keep(ctx context.Context, i image) oci.Digest {
 		write(l.blob)
 	}
 	write(i.config)
-	return oci.Digest(write(i.manifest))
+	return write(i.manifest)
 }
 
 func (o *oracle) solve(ctx context.Context, b *bake.Project, t *bake.Target, platform string, bases map[string]oci.Digest, before map[string]made) (m made, err error) {
