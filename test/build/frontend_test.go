@@ -33,8 +33,9 @@ func TestHostileFrontend(t *testing.T) {
 
 	w := newWorld(t, builder(t))
 	w.baseImage("front:1", newImage(native(), imageConfig{ImageConfig: v1.ImageConfig{Entrypoint: []string{"/frontend"}}}, files(map[string]string{"frontend": string(code)})))
-	foreign := w.base("foreign:1", "of somebody else") // in the store, and no base of the project
-	other := w.newProject("other", map[string]string{"Dockerfile": "FROM busybox:1\nCOPY secret.txt /\n", "secret.txt": "the crown jewels"})
+	// In the store and, as a base of the other project, in the builder's cache.
+	foreign := w.base("foreign:1", "of somebody else")
+	other := w.newProject("other", map[string]string{"Dockerfile": "FROM foreign:1\nCOPY secret.txt /\nRUN cat /secret.txt /base.txt > /both\n", "secret.txt": "the crown jewels"})
 	secret := images(other.mustRun())["default "+nativeName]
 	layers := w.layers("_builds/other", secret)
 
@@ -49,22 +50,27 @@ func TestHostileFrontend(t *testing.T) {
 	ask("layout:" + w.digest("busybox:1").String())
 	p.mustRun() // its base it may have
 
-	for name, what := range map[string]string{
-		"image of another project":          "layout:" + secret.String(),
-		"the same under another name":       "session:" + secret.String(),
-		"layer of another project":          "layout:" + layers[len(layers)-1].String(),
-		"image that is no base":             "layout:" + foreign.String(),
-		"image that is not here":            "layout:sha256:" + "00000000000000000000000000000000000000000000000000000000000000ff",
-		"image by name":                     "image:docker.io/library/foreign:1",
-		"image by name and digest":          "image:docker.io/library/foreign@" + foreign.String(),
-		"configuration of an image by name": "resolve:docker.io/library/foreign:1",
-		"folder of this machine":            "local:/etc",
-		"folder with a name of the session": "local:exporter",
+	const (
+		view   = "is not part of this build"
+		policy = "denied by policy"
+		folder = "no access allowed to dir"
+	)
+	for name, test := range map[string]struct{ ask, says string }{
+		"image of another project":          {"layout:" + secret.String(), view},
+		"the same under another name":       {"session:" + secret.String(), view},
+		"layer of another project":          {"layout:" + layers[len(layers)-1].String(), view},
+		"image that is no base":             {"layout:" + foreign.String(), view},
+		"image that is not here":            {"layout:sha256:" + "00000000000000000000000000000000000000000000000000000000000000ff", view},
+		"image by name":                     {"image:docker.io/library/foreign:1", policy},
+		"image by name and digest":          {"image:docker.io/library/foreign@" + foreign.String(), policy},
+		"configuration of an image by name": {"resolve:docker.io/library/foreign:1", policy},
+		"folder of this machine":            {"local:/etc", folder},
+		"folder with a name of the session": {"local:exporter", folder},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.t = t
-			ask(what)
-			o := p.mustFail(pipeline.KindBuild)
+			ask(test.ask)
+			o := p.mustFail(pipeline.KindBuild, test.says)
 			if d := images(o)["default "+nativeName]; d != "" {
 				t.Errorf("it made image %s", d)
 			}

@@ -52,9 +52,9 @@ func build(ctx context.Context, c client.Client) (*client.Result, error) {
 		}
 		state = llb.Scratch().File(llb.Mkfile("/config", 0o644, config))
 	case "layout":
-		state = llb.OCILayout(storeName+"@"+what, llb.OCIStore("", storeName))
+		state = llb.OCILayout("docker.io/library/"+storeName+"@"+what, llb.OCIStore("", storeName))
 	case "session":
-		state = llb.OCILayout("anything@"+what, llb.OCIStore(opts.SessionID, storeName))
+		state = llb.OCILayout("docker.io/library/anything@"+what, llb.OCIStore(opts.SessionID, storeName))
 	default:
 		return nil, fmt.Errorf("ASK is %q", ask)
 	}
