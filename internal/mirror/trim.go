@@ -19,6 +19,7 @@ type trimming struct {
 	due   chan struct{}
 	mu    sync.Mutex
 	size  int64 // at the last look, and what was added since; -1 before the first
+	fresh int64 // added since the look that is under way began: it may not have seen it
 	one   sync.Mutex
 }
 
@@ -30,21 +31,38 @@ func (t *trimming) init(limit int64) {
 func (t *trimming) added(n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.fresh += n
 	if t.size >= 0 {
 		t.size += n
 	}
+	t.ask()
+}
+
+// look begins to add up what is here.
+func (t *trimming) look() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fresh = 0
+}
+
+// seen is the result of a look. What came meanwhile is perhaps not part of it.
+func (t *trimming) seen(size int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.size = size + t.fresh
+	if t.fresh > 0 {
+		t.ask()
+	}
+}
+
+// ask wants another look if there may be too much.
+func (t *trimming) ask() {
 	if t.limit > 0 && t.size > t.limit {
 		select {
 		case t.due <- struct{}{}:
 		default:
 		}
 	}
-}
-
-func (t *trimming) seen(size int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.size = size
 }
 
 const trimInterval = 10 * time.Minute
@@ -97,6 +115,7 @@ func (m *Mirror) Trim(ctx context.Context) (Trimmed, error) {
 			break
 		}
 	}
+	m.trim.look()
 	var c *census
 	if err := m.DB.View(ctx, func(tx *db.Tx) (err error) {
 		c, err = takeCensus(tx)
