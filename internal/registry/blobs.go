@@ -75,11 +75,7 @@ func (r *Registry) StatBlob(ctx context.Context, repository string, d oci.Digest
 	if tx.Now()-used < r.Grace.Milliseconds()/2 {
 		return size, nil
 	}
-	err = r.DB.Update(ctx, func(tx *db.Tx) (err error) {
-		found, err = meta.Touch(tx, repository, d)
-		return err
-	})
-	if err != nil {
+	if found, err = r.use(ctx, repository, d); err != nil {
 		// A question is answered even where nothing can be written.
 		r.Log.Warn("recording the use of a blob failed; collection may free it", "repo", repository, "digest", d, "err", err)
 		return size, nil
@@ -88,6 +84,16 @@ func (r *Registry) StatBlob(ctx context.Context, repository string, d oci.Digest
 		return 0, r.blobUnknown(ctx, repository, d)
 	}
 	return size, nil
+}
+
+// use records, durably, that a client relies on a blob which the repository
+// holds, and reports whether it does.
+func (r *Registry) use(ctx context.Context, repository string, d oci.Digest) (found bool, err error) {
+	err = r.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		found, err = meta.Touch(tx, repository, d)
+		return err
+	})
+	return found, err
 }
 
 // blobUnknown says which part of the address is wrong.

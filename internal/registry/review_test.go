@@ -12,6 +12,7 @@ import (
 
 	"slipway/internal/blob"
 	"slipway/internal/gc"
+	"slipway/internal/meta"
 	"slipway/internal/oci"
 	"slipway/internal/registry"
 	"slipway/internal/registry/registrytest"
@@ -68,6 +69,29 @@ func TestClosingTwice(t *testing.T) {
 	}
 	if err := s.FinishUpload(t.Context(), "app", u.ID, oci.FromBytes(oci.SHA256, []byte("another")), registry.Body{Reader: strings.NewReader("")}); !oci.HasCode(err, oci.CodeDigestInvalid) {
 		t.Errorf("closing with the digest of what was never sent: %v", err)
+	}
+}
+
+// An answer 201 is a use that collection knows of, also where the bytes were
+// there already: the repeated request, and the empty blob, which sends none.
+func TestClosingIsAUse(t *testing.T) {
+	clock := registrytest.NewClock()
+	s := registrytest.Open(t, registry.Config{}, clock)
+	for _, content := range []string{"content", ""} {
+		d := oci.FromBytes(oci.SHA256, []byte(content))
+		s.PutBlob("app", []byte(content))
+		clock.Advance(time.Minute)
+		u, err := s.StartUpload(t.Context(), "app", oci.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.FinishUpload(t.Context(), "app", u.ID, d, registry.Body{Reader: strings.NewReader("")}); err != nil {
+			t.Fatal(err)
+		}
+		tx := s.DB.Read(t.Context())
+		if _, used, _, err := meta.StatBlob(tx, "app", d); err != nil || used != tx.Now() {
+			t.Errorf("%q: used %d ms before the answer (%v)", content, tx.Now()-used, err)
+		}
 	}
 }
 

@@ -144,7 +144,7 @@ func (r *Registry) FinishUpload(ctx context.Context, repository, id string, d oc
 	}
 	if u.Version == 0 && w.Size == 0 {
 		// Perhaps the closing request once more, since its answer was lost.
-		if _, _, there, err := meta.StatBlob(r.DB.Read(ctx), repository, d); err != nil || there {
+		if there, err := r.use(ctx, repository, d); err != nil || there {
 			return err
 		}
 	}
