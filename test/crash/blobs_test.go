@@ -24,8 +24,7 @@ func (w *worker) pushBlob(repository string, content []byte) (ok bool, err error
 			return false, err
 		}
 		if a.status == http.StatusOK {
-			// Within half of the grace time the server need not note this use.
-			c.known(c.started.Add(-grace / 2))
+			c.known(w.ledger.noted(c.started))
 			return true, nil
 		}
 		w.expect(a, http.StatusNotFound)

@@ -153,7 +153,8 @@ func (c *change) end(touched time.Time) {
 		f := c.l.facts[k]
 		f.underWay--
 		f.set(v)
-		if touched.After(f.touched) {
+		// A deletion is no use: if a power cut takes it back, the blob is as old as before.
+		if v != gone && touched.After(f.touched) {
 			f.touched = touched
 		}
 	}
@@ -170,6 +171,18 @@ func (l *ledger) failing(since time.Time) {
 	if l.fault.IsZero() || since.Before(l.fault) {
 		l.fault = since
 	}
+}
+
+// noted is the use that a server surely remembers of a blob which it said, by
+// an answer to HEAD, that it has. Within half of the grace time it need not note
+// the use; and it answers, but cannot note it, while the disk fails.
+func (l *ledger) noted(asked time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.fault.IsZero() {
+		return time.Time{}
+	}
+	return asked.Add(-grace / 2)
 }
 
 // crash turns what was under way, or left open, into possibilities.
