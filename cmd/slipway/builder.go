@@ -147,7 +147,11 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 		for _, d := range b.daemons {
 			solvers = append(solvers, buildkit.New(d, images))
 		}
-		c.Solver = buildkit.NewFleet(solvers...)
+		fleet := buildkit.NewFleet(solvers...)
+		c.Solver = fleet
+		if len(s.builders) > 0 && !slices.Equal(s.builders, []string{"own"}) {
+			c.BuildPlatform = fleet.BuildPlatform // an own one need not be started to be asked
+		}
 	}
 	if b.engine, err = pipeline.New(c); err != nil {
 		return nil, err

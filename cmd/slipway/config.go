@@ -20,9 +20,9 @@ import (
 const envPrefix = "SLIPWAY_"
 
 // envElsewhere are variables of that prefix that are not settings of serve:
-// the client's, and those that Kubernetes sets in every pod beside a service
+// the client's, those of scripts around it, and those that Kubernetes sets in every pod beside a service
 // called slipway.
-var envElsewhere = regexp.MustCompile(`^SLIPWAY_(SERVER|BAKE|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$`)
+var envElsewhere = regexp.MustCompile(`^SLIPWAY_(SERVER|BAKE|BIN|SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_.*)?)$`)
 
 func envName(setting string) string {
 	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(setting))

@@ -66,6 +66,26 @@ func (a *analysis) canonical(content []byte) []byte {
 	return b.Bytes()
 }
 
+// Uncanonical is a line of a Dockerfile's canonical form without the lengths
+// before its words. A line of another form is returned as it is.
+func Uncanonical(line string) string {
+	var words []string
+	for rest := line; rest != ""; {
+		length, after, ok := strings.Cut(rest, ":")
+		n, err := strconv.Atoi(length)
+		if !ok || err != nil || n < 0 || n > len(after) {
+			// The word has line ends of its own: this is its beginning.
+			if ok && err == nil && n > len(after) && words == nil {
+				return after
+			}
+			return line
+		}
+		words = append(words, after[:n])
+		rest = strings.TrimPrefix(after[n:], " ")
+	}
+	return strings.Join(words, " ")
+}
+
 // renumbered writes COPY --from=NUMBER with the new number of the stage.
 func (a *analysis) renumbered(n *parser.Node, number map[*stage]int) *parser.Node {
 	if !strings.EqualFold(n.Value, "copy") {
@@ -85,6 +105,14 @@ func (a *analysis) renumbered(n *parser.Node, number map[*stage]int) *parser.Nod
 
 // proxies are the arguments that every build has, and that must not change it.
 var proxies = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
+
+// buildPlatformArgs tell of the platform of the builder.
+var buildPlatformArgs = []string{"BUILDPLATFORM", "BUILDOS", "BUILDOSVERSION", "BUILDARCH", "BUILDVARIANT"}
+
+// UsesBuildPlatform reports whether the build can tell on what it runs.
+func (d *Dockerfile) UsesBuildPlatform() bool {
+	return slices.ContainsFunc(buildPlatformArgs, func(name string) bool { return slices.Contains(d.Args, name) })
+}
 
 // usedArgs are the build arguments that can change the build.
 func (a *analysis) usedArgs() []string {

@@ -225,3 +225,19 @@ func FuzzParseDockerfile(f *testing.F) {
 		}
 	})
 }
+
+func TestUncanonical(t *testing.T) {
+	for line, want := range map[string]string{
+		"7:RUN a:b ":            "RUN a:b",
+		"5:stage 1:0 ":          "stage 0",
+		"9:RUN 3:abc ":          "RUN 3:abc",
+		"40:RUN <<EOT":          "RUN <<EOT", // goes on in the next line
+		"# of another frontend": "# of another frontend",
+		"-1:x ":                 "-1:x ",
+		"":                      "",
+	} {
+		if got := Uncanonical(line); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}

@@ -73,6 +73,19 @@ func (f *Fleet) Solve(ctx context.Context, t pipeline.Solve, p pipeline.Progress
 	return s.Solve(ctx, t, p)
 }
 
+// BuildPlatform is the native platform of the builder of a platform.
+func (f *Fleet) BuildPlatform(ctx context.Context, platform string) (string, error) {
+	s, err := f.choose(ctx, platform)
+	if err != nil {
+		return "", err
+	}
+	list, err := f.of(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	return list[0], nil
+}
+
 // choose finds the builder of a platform: the first for which it is native,
 // else the first that emulates it.
 func (f *Fleet) choose(ctx context.Context, platform string) (*Solver, error) {

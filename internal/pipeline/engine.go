@@ -34,6 +34,9 @@ type Config struct {
 	Builder string
 	// Platform is what targets without platforms are built for: "linux/amd64".
 	Platform string
+	// BuildPlatform is the native platform of the builder that builds for a
+	// platform. Default: Platform, which is right where that is this machine.
+	BuildPlatform func(ctx context.Context, platform string) (string, error)
 	// Hosts are the names under which clients know this server. In a tag or a
 	// FROM they mean the local store.
 	Hosts []string

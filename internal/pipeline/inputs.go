@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"slipway/internal/bake"
 	"slipway/internal/oci"
@@ -22,6 +23,8 @@ type Inputs struct {
 	Schema   int    `json:"schema"`
 	Builder  string `json:"builder"`
 	Platform string `json:"platform"`
+	// BuildPlatform is the builder's own, where the build can tell.
+	BuildPlatform string `json:"buildPlatform,omitempty"`
 
 	Frontend   string `json:"frontend"`   // "builtin", or the digest of the # syntax= image
 	Dockerfile string `json:"dockerfile"` // what of it counts: see bake.Dockerfile.Canonical
@@ -91,6 +94,7 @@ func Explain(before, after *Inputs) (list []Reason) {
 	}
 	changed(add, "builder", before.Builder, after.Builder)
 	changed(add, "platform", before.Platform, after.Platform)
+	changed(add, "platform of the builder", before.BuildPlatform, after.BuildPlatform)
 	changed(add, "frontend", before.Frontend, after.Frontend)
 	if before.Dockerfile != after.Dockerfile {
 		add("Dockerfile", firstDifference(before.Dockerfile, after.Dockerfile), "changed")
@@ -229,21 +233,16 @@ func union[V any](a, b map[string]V) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// firstDifference is the first line of after that is not as before.
+// firstDifference is the first line of after that is not as before, as a
+// person wrote it.
 func firstDifference(before, after string) string {
 	i := 0
 	for i < len(before) && i < len(after) && before[i] == after[i] {
 		i++
 	}
-	start := i
-	for start > 0 && after[start-1] != '\n' {
-		start--
-	}
-	end := start
-	for end < len(after) && after[end] != '\n' {
-		end++
-	}
-	if line := after[start:end]; line != "" {
+	start := strings.LastIndexByte(after[:i], '\n') + 1
+	line, _, _ := strings.Cut(after[start:], "\n")
+	if line = bake.Uncanonical(line); line != "" {
 		return short(line)
 	}
 	return ""

@@ -83,8 +83,9 @@ func (r *run) plan(ctx context.Context, n *node) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	buildPlatform := r.buildPlatform(ctx, n.platform)
 	d, err := bake.ParseDockerfile(p.solve.Dockerfile, bake.DockerfileOptions{
-		Name: p.solve.DockerfileName, Stage: t.Stage, Args: args, BuildPlatform: r.Platform, TargetPlatform: n.platform,
+		Name: p.solve.DockerfileName, Stage: t.Stage, Args: args, BuildPlatform: buildPlatform, TargetPlatform: n.platform,
 		Contexts: slices.Sorted(maps.Keys(t.Contexts)),
 	})
 	if err != nil {
@@ -93,9 +94,12 @@ func (r *run) plan(ctx context.Context, n *node) (*plan, error) {
 	for _, w := range d.Warnings {
 		r.log.Linef(n.key, "warning: %s", w)
 	}
-	onBuild, err := r.images(ctx, n, p, d)
+	onBuild, err := r.images(ctx, n, p, d, buildPlatform)
 	if err != nil {
 		return nil, err
+	}
+	if d.UsesBuildPlatform() || d.Syntax != "" {
+		p.inputs.BuildPlatform = buildPlatform
 	}
 	p.unpinned = append(d.Unpinned, unpinnedTriggers(onBuild)...)
 	foreign := d.Syntax != "" // another frontend reads what it likes
@@ -176,6 +180,19 @@ func (r *run) describe(ctx context.Context, n *node, p *plan, d *bake.Dockerfile
 	return nil
 }
 
+// buildPlatform is what the builder of a platform runs on itself. Where no
+// builder answers it is this machine's: what is reused needs none.
+func (r *run) buildPlatform(ctx context.Context, target string) string {
+	if r.BuildPlatform == nil {
+		return r.Platform
+	}
+	platform, err := r.BuildPlatform(ctx, target)
+	if err != nil {
+		return r.Platform
+	}
+	return platform
+}
+
 // buildArgs are the target's arguments. SOURCE_DATE_EPOCH is no argument here:
 // it would be part of every step. It goes to the exporter.
 func buildArgs(t *bake.Target) (args map[string]string, epoch time.Time, err error) {
@@ -248,14 +265,14 @@ func readWithin(dir, name string, limit int64) ([]byte, error) {
 
 // images resolves every image that the Dockerfile asks for. onBuild are the
 // steps that they bring.
-func (r *run) images(ctx context.Context, n *node, p *plan, d *bake.Dockerfile) (onBuild []string, err error) {
+func (r *run) images(ctx context.Context, n *node, p *plan, d *bake.Dockerfile, buildPlatform string) (onBuild []string, err error) {
 	p.inputs = &Inputs{Images: map[string]string{}, Contexts: map[string]string{}}
 	if stockFrontend.MatchString(d.Syntax) {
 		d.Syntax = ""
 	}
 	uses := slices.Clone(d.Images)
 	if d.Syntax != "" {
-		uses = append(uses, bake.ImageUse{Name: bake.ContextName(d.Syntax), Written: d.Syntax, Platform: r.Platform, Line: 1})
+		uses = append(uses, bake.ImageUse{Name: bake.ContextName(d.Syntax), Written: d.Syntax, Platform: buildPlatform, Line: 1})
 		p.solve.Syntax = bake.ContextName(d.Syntax)
 	}
 	for _, use := range uses {
