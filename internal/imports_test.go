@@ -19,8 +19,14 @@ var allowed = map[string][]string{
 
 	"internal/blob":   {"internal/oci"},
 	"internal/auth":   {"internal/db", "internal/oci"},
+	"internal/audit":  {"internal/db", "internal/oci"},
 	"internal/events": {"internal/db", "internal/oci"},
 	"internal/meta":   {"internal/blob", "internal/db", "internal/events", "internal/oci"},
+
+	"internal/auth/policy":  {"internal/auth", "internal/db", "internal/oci"},
+	"internal/auth/account": {"internal/auth", "internal/db", "internal/oci"},
+	"internal/auth/token":   {"internal/auth", "internal/oci"},
+	"internal/auth/login":   {"internal/auth", "internal/auth/account", "internal/oci"},
 
 	"internal/registry": {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
 	"internal/mirror":   {"internal/db", "internal/meta", "internal/oci", "internal/registry"},

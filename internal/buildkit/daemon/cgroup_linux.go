@@ -128,7 +128,7 @@ func (c *cgroup) create(cfg Config) (missing []string, err error) {
 		dir := filepath.Join(c.mounts[controller], c.name)
 		for _, sub := range []string{"", "buildkitd", "builds"} {
 			if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-				return nil, fmt.Errorf("making a control group for builds: %w", err)
+				return nil, fmt.Errorf("making a control group for builds: %w; steps run in control groups, so they must be writable: in a container, add --cgroupns host -v /sys/fs/cgroup:/sys/fs/cgroup", err)
 			}
 		}
 	}
