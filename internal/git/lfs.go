@@ -263,18 +263,28 @@ func (l *lfs) post(ctx context.Context, o Options, address string, body []byte, 
 	if user, password := o.login(o.URL); user != "" || password != "" {
 		r.SetBasicAuth(user, password)
 	}
-	response, err := l.client.Do(r)
+	response, err := l.do(r)
 	if err != nil {
-		return plainError(err)
+		return err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", o.URL.Host, response.Status)
-	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(answer); err != nil {
 		return fmt.Errorf("%s answers what is not JSON: %w", o.URL.Host, err)
 	}
 	return nil
+}
+
+// do returns an answer of status 200, whose body is to be closed.
+func (l *lfs) do(r *http.Request) (*http.Response, error) {
+	response, err := l.client.Do(r)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		_ = response.Body.Close()
+		return nil, fmt.Errorf("%s answers %s", r.URL.Host, response.Status)
+	}
+	return response, nil
 }
 
 // download brings one object to its place, if it is what the pointer says.
@@ -295,14 +305,11 @@ func (l *lfs) download(ctx context.Context, o Options, x object, from lfsAction)
 			r.SetBasicAuth(user, password)
 		}
 	}
-	response, err := l.client.Do(r)
+	response, err := l.do(r)
 	if err != nil {
-		return plainError(err)
+		return err
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", u.Host, response.Status)
-	}
 	return l.from.keep(x, response.Body)
 }
 
