@@ -6,9 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"slipway/test/harness"
 
 	"github.com/containerd/platforms"
 	"github.com/docker/cli/opts"
@@ -151,17 +151,7 @@ func (p printed) target(t *testing.T, name string) *Target {
 // buildx is the program that hack/tools.sh installs.
 func buildx(t *testing.T) string {
 	t.Helper()
-	program, err := filepath.Abs("../../.build/tools/buildx")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(program); errors.Is(err, fs.ErrNotExist) {
-		if os.Getenv("SLIPWAY_TEST_REQUIRE") != "" || os.Getenv("CI") == "true" {
-			t.Fatal("buildx is missing: hack/tools.sh buildx installs it")
-		}
-		t.Skip("buildx is missing: hack/tools.sh buildx installs it")
-	}
-	return program
+	return harness.Tool(t, "buildx")
 }
 
 func TestReadsWhatBuildxPrints(t *testing.T) {

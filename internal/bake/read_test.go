@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"slipway/test/harness"
 )
 
 func project(t *testing.T, files map[string]string) string {
@@ -187,7 +189,7 @@ func TestIsolations(t *testing.T) {
 			a, err := askOnce(t.Context(), Task{Version: TaskVersion, Request: Request{Files: files}, Root: dir, Mode: mode}, start)
 			var notStarted startError
 			if errors.As(err, &notStarted) {
-				missing(t, "a machine that allows this isolation: %v", err)
+				harness.Missing(t, "a machine that allows this isolation: %v", err)
 			}
 			if err != nil || a.Error != nil || a.NotIsolated != "" || len(a.Project.Targets) != 4 {
 				t.Fatalf("answer is %+v, %v", a, err)

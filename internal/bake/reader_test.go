@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"slipway/test/harness"
 )
 
 // numbered is a project that says which one it is.
@@ -122,7 +124,7 @@ func TestReaderAfterItsChildDied(t *testing.T) {
 // A child that was started ahead sees what was mounted since.
 func TestReaderSeesLaterMounts(t *testing.T) {
 	if os.Geteuid() != 0 {
-		missing(t, "root, who alone mounts")
+		harness.Missing(t, "root, who alone mounts")
 	}
 	r := &Reader{}
 	defer r.Close()
@@ -130,7 +132,7 @@ func TestReaderSeesLaterMounts(t *testing.T) {
 	waiting(t, r)
 	dir := t.TempDir()
 	if err := syscall.Mount(numbered(t, 2), dir, "", syscall.MS_BIND, ""); err != nil {
-		missing(t, "a machine that lets it mount: %v", err)
+		harness.Missing(t, "a machine that lets it mount: %v", err)
 	}
 	p, err := r.Read(t.Context(), Request{Dir: dir})
 	if err := syscall.Unmount(dir, 0); err != nil {
@@ -190,14 +192,4 @@ func TestOtherRelease(t *testing.T) {
 	if err != nil || a.OtherVersion != TaskVersion || a.Project != nil {
 		t.Errorf("answer is %+v, %v", a, err)
 	}
-}
-
-// missing skips a test that this machine cannot run, and fails it where the suite
-// must be whole.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("SLIPWAY_TEST_REQUIRE") != "" || os.Getenv("CI") == "true" {
-		t.Fatalf("this test needs "+format, args...)
-	}
-	t.Skipf("this test needs "+format, args...)
 }

@@ -15,6 +15,7 @@ import (
 
 	"slipway/internal/mirror"
 	"slipway/internal/registry/registrytest"
+	"slipway/test/harness"
 )
 
 // TestDockerRegistryAsUpstream mirrors Debian's docker-registry, which is not
@@ -67,7 +68,7 @@ func TestMirrorOfAMirror(t *testing.T) {
 // TestSkopeoCopiesThroughTheMirror is a real client, with the tag by tag and
 // the image by digest.
 func TestSkopeoCopiesThroughTheMirror(t *testing.T) {
-	skopeo := program(t, "skopeo", "skopeo")
+	skopeo := harness.Tool(t, "skopeo")
 	u := newUpstream(t)
 	var buffer bytes.Buffer // an empty tar
 	buffer.Write(make([]byte, 1024))
@@ -86,21 +87,9 @@ func TestSkopeoCopiesThroughTheMirror(t *testing.T) {
 	}
 }
 
-func program(t *testing.T, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") == "true" || os.Getenv("SLIPWAY_TEST_REQUIRE") == "1" {
-			t.Fatalf("%s is not installed: apt-get install %s", name, pkg)
-		}
-		t.Skipf("%s is not installed: apt-get install %s", name, pkg)
-	}
-	return path
-}
-
 func startDockerRegistry(t *testing.T) (host string, stop func()) {
 	t.Helper()
-	bin := program(t, "docker-registry", "docker-registry")
+	bin := harness.Tool(t, "docker-registry")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,6 @@ import (
 )
 
 // world is a registry with a base image, an engine whose builder is a fake, and
-
 // a project: a base target and an app that is built on it.
 
 type world struct {
@@ -186,7 +185,6 @@ func (w *world) wantLog(want ...string) {
 }
 
 // fakeSolver makes an image whose only layer names all that the solve was
-
 // given, so that equal solves give equal images.
 
 type fakeSolver struct {

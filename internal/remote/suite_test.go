@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"slipway/test/harness"
+
 	"github.com/google/go-containerregistry/pkg/name"
 	memory "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -57,13 +59,7 @@ func startMemory(o ...memory.Option) func(*testing.T) string {
 
 // startDockerRegistry runs Debian's docker-registry 2.8 with deletion allowed.
 func startDockerRegistry(t *testing.T) string {
-	bin, err := exec.LookPath("docker-registry")
-	if err != nil {
-		if os.Getenv("CI") == "true" || os.Getenv("SLIPWAY_TEST_REQUIRE") == "1" {
-			t.Fatal("docker-registry is not installed: apt-get install docker-registry")
-		}
-		t.Skip("docker-registry is not installed: apt-get install docker-registry")
-	}
+	bin := harness.Tool(t, "docker-registry")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	host := l.Addr().String()
