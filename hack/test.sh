@@ -42,6 +42,7 @@ static() {
     return 1
   fi
   go vet ./...
+  hack/generated.sh
   # The client half of the program also runs elsewhere.
   local os
   for os in darwin windows; do
