@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"internal/httpapi": {"internal/auth", "internal/meta", "internal/oci", "internal/registry"},
 	"internal/rest":    {"api", "internal/auth", "internal/db", "internal/gc", "internal/meta", "internal/oci", "internal/pipeline", "internal/registry"},
 	"internal/edge":    {},
+	"internal/trust":   {},
 
 	"internal/bake":        {"internal/oci"},
 	"internal/bake/reader": {"internal/bake"}, // a program of its own

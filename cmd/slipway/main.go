@@ -91,6 +91,7 @@ images in any registry that speaks the OCI distribution protocol.`,
 	})
 	root.AddCommand(
 		newBenchCommand(),
+		newTrustCommand(),
 		newVersionCommand(),
 	)
 	root.AddCommand(serverCommands()...)
