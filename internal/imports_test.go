@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"internal/blob":   {"internal/oci"},
 	"internal/auth":   {"internal/db", "internal/oci"},
 	"internal/audit":  {"internal/db", "internal/oci"},
-	"internal/events": {"internal/db", "internal/oci"},
+	"internal/events": {"internal/audit", "internal/db", "internal/oci"},
 	"internal/meta":   {"internal/blob", "internal/db", "internal/events", "internal/oci"},
 
 	"internal/auth/policy":  {"internal/auth", "internal/db", "internal/oci"},

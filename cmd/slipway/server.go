@@ -113,8 +113,10 @@ func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request)
 	mux := http.NewServeMux()
 	v2 := httpapi.New(httpapi.Config{
 		Reader: s.store.mirror, Lister: s.store.mirror, Writer: s.store.mirror, Log: s.log, Canonical: s.store.mirror.Canonical,
-		Authorize: authorize, Actor: named,
-		Visible:       func(r *http.Request, repository string) bool { return authorize(r, auth.Pull, repository) == nil },
+		Authorize: authorize, Caller: func(*http.Request) (string, string) { return actor, "" },
+		Visible: func(r *http.Request) func(string) bool {
+			return func(repository string) bool { return authorize(r, auth.Pull, repository) == nil }
+		},
 		ManifestLimit: int64(s.settings.manifestLimit),
 	})
 	mux.Handle("/api/v1/", rest.New(rest.Config{

@@ -3,7 +3,10 @@
 // that did not last. Deliveries read the outbox in the order of its ids.
 package events
 
-import "slipway/internal/db"
+import (
+	"slipway/internal/audit"
+	"slipway/internal/db"
+)
 
 // Kind is what happened.
 type Kind string
@@ -15,6 +18,7 @@ const (
 	TagMoved          Kind = "tag.moved" // made, or moved from OldDigest to Digest
 	TagDeleted        Kind = "tag.deleted"
 	RepositoryDeleted Kind = "repository.deleted"
+	BlobRemoved       Kind = "blob.removed" // from a repository, by a person
 )
 
 // Event is one row of the outbox. Fields that a kind has no use for are empty.
@@ -22,11 +26,19 @@ type Event struct {
 	ID                                               int64
 	Kind                                             Kind
 	Repository, Tag, Digest, OldDigest, Actor, Cause string
-	At                                               int64 // milliseconds since 1970
+	Address                                          string // for the audit log only
+	At                                               int64  // milliseconds since 1970
 }
 
-// Append adds an event to the transaction that made it happen.
+// Append adds an event to the transaction that made it happen, and an entry to
+// the audit log, which outlives the outbox.
 func Append(tx *db.Tx, e Event) error {
+	if err := audit.Append(tx, audit.Entry{
+		Actor: e.Actor, Address: e.Address, Action: string(e.Kind), Repository: e.Repository, Subject: e.Tag,
+		OldDigest: e.OldDigest, NewDigest: e.Digest, Outcome: audit.Allowed, Reason: e.Cause,
+	}); err != nil {
+		return err
+	}
 	_, err := tx.Exec(`INSERT INTO events (kind, repository, tag, digest, old_digest, actor, cause, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 		e.Kind, e.Repository, e.Tag, e.Digest, e.OldDigest, e.Actor, e.Cause, tx.Now())
 	return err

@@ -54,7 +54,7 @@ type Writer interface {
 	PutManifest(ctx context.Context, p registry.Push) (registry.Pushed, error)
 	DeleteTag(ctx context.Context, repository, tag string, c meta.Change, guards ...meta.Guard) error
 	DeleteManifest(ctx context.Context, repository string, d oci.Digest, c meta.Change, guards ...meta.Guard) error
-	DeleteBlob(ctx context.Context, repository string, d oci.Digest) error
+	DeleteBlob(ctx context.Context, repository string, d oci.Digest, c meta.Change) error
 }
 
 var (
@@ -78,10 +78,13 @@ type Config struct {
 	// ?ns= that the image's name began with. It runs before Authorize. Without
 	// it names stand for themselves and nothing is mirrored.
 	Canonical func(repository, ns string) (string, error)
-	// Visible reports whether the caller may know of a repository.
-	Visible func(r *http.Request, repository string) bool
-	// Actor names the caller for history and events.
-	Actor func(r *http.Request) string
+	// Challenge is what WWW-Authenticate says beside an UNAUTHORIZED error: how
+	// a client gets what the action needs. Without it nothing is said.
+	Challenge func(r *http.Request, a auth.Action, repository string) string
+	// Visible returns whether the caller may know of a repository.
+	Visible func(r *http.Request) func(repository string) bool
+	// Caller names who calls, and from where, for history, events and audit.
+	Caller func(r *http.Request) (actor, address string)
 
 	// ManifestLimit is the largest manifest in bytes. Default 4 MiB.
 	ManifestLimit int64
@@ -116,6 +119,7 @@ type call struct {
 	*http.Request
 	repository string
 	last       string // the last part of the path: digest, reference or upload id
+	challenge  string // how to log in, if that is what is missing
 }
 
 // ServeHTTP implements http.Handler.
@@ -144,15 +148,15 @@ func (h *Handler) serve(c *call) error {
 		}
 	}
 	if err := h.Authorize(c.Request, rt.action, c.repository); err != nil {
+		if h.Challenge != nil && oci.HasCode(err, oci.CodeUnauthorized) {
+			c.challenge = h.Challenge(c.Request, rt.action, c.repository)
+		}
 		return err
 	}
 	return rt.serve(h, c)
 }
 
 func (h *Handler) change(c *call, cause string) meta.Change {
-	return meta.Change{Actor: h.Actor(c.Request), Cause: cause}
-}
-
-func (h *Handler) visible(c *call) func(string) bool {
-	return func(repository string) bool { return h.Visible(c.Request, repository) }
+	actor, address := h.Caller(c.Request)
+	return meta.Change{Actor: actor, Address: address, Cause: cause}
 }

@@ -95,7 +95,7 @@ func (h *Handler) deleteBlob(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Writer.DeleteBlob(c.Context(), c.repository, d); err != nil {
+	if err := h.Writer.DeleteBlob(c.Context(), c.repository, d, h.change(c, "delete blob")); err != nil {
 		return err
 	}
 	return c.empty(http.StatusAccepted)

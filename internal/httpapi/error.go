@@ -44,6 +44,9 @@ func (h *Handler) writeError(c *call, err error) {
 	if wait, ok := e.Detail.(map[string]int64); ok && status == http.StatusTooManyRequests {
 		c.Header().Set("Retry-After", strconv.FormatInt(wait["retryAfter"], 10))
 	}
+	if c.challenge != "" {
+		c.Header().Set("WWW-Authenticate", c.challenge)
+	}
 	// What the route said of the content does not hold for the error.
 	c.Header().Del("ETag")
 	c.Header().Del("Docker-Content-Digest")

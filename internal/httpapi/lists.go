@@ -73,7 +73,7 @@ func (h *Handler) catalog(c *call) error {
 	if err != nil {
 		return err
 	}
-	p, err := h.Lister.Catalog(c.Context(), last, n, h.visible(c))
+	p, err := h.Lister.Catalog(c.Context(), last, n, h.Visible(c.Request))
 	if err != nil {
 		return err
 	}

@@ -85,8 +85,11 @@ func (s *server) serveStore() {
 	s.api.Store(httpapi.New(httpapi.Config{
 		Reader: s.Registry, Lister: s.Registry, Writer: s.Registry, Log: slog.New(slog.NewTextHandler(s.o.log, nil)),
 		Authorize: authorize,
-		Visible:   func(r *http.Request, repository string) bool { return authorize(r, auth.Pull, repository) == nil },
-		Actor:     func(*http.Request) string { return "anonymous" },
+		Visible: func(r *http.Request) func(string) bool {
+			return func(repository string) bool { return authorize(r, auth.Pull, repository) == nil }
+		},
+		Challenge: func(_ *http.Request, a auth.Action, repository string) string { return "Test " + string(a) + " " + repository },
+		Caller:    func(r *http.Request) (string, string) { return "anonymous", r.RemoteAddr },
 	}))
 }
 

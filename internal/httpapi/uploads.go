@@ -64,7 +64,7 @@ func (h *Handler) mount(c *call, d oci.Digest, from string) (bool, error) {
 			return false, nil
 		}
 	}
-	return h.Writer.MountBlob(c.Context(), c.repository, d, from, h.visible(c))
+	return h.Writer.MountBlob(c.Context(), c.repository, d, from, h.Visible(c.Request))
 }
 
 func (h *Handler) getUpload(c *call) error {

@@ -16,8 +16,9 @@ import (
 
 // Change says who makes a change and why, for history, events and the log.
 type Change struct {
-	Actor string // "anonymous" while there are no identities
-	Cause string // what the actor did, such as "push" or "gc: untagged"
+	Actor   string // as auth.Identity names it, such as "user:anna"
+	Address string // where the request came from; empty for the server's own work
+	Cause   string // what the actor did, such as "push" or "gc: untagged"
 }
 
 // RepoID is the row of a repository.

@@ -44,7 +44,7 @@ func MoveTag(tx *db.Tx, id RepoID, repository, tag string, to oci.Digest, c Chan
 	if to == "" {
 		kind = events.TagDeleted
 	}
-	return true, events.Append(tx, events.Event{Kind: kind, Repository: repository, Tag: tag, Digest: m.New, OldDigest: m.Old, Actor: c.Actor, Cause: c.Cause})
+	return true, events.Append(tx, events.Event{Kind: kind, Repository: repository, Tag: tag, Digest: m.New, OldDigest: m.Old, Actor: c.Actor, Address: c.Address, Cause: c.Cause})
 }
 
 // DeleteManifest is the one function that deletes a manifest: all its tags
@@ -83,7 +83,7 @@ func DeleteManifest(tx *db.Tx, id RepoID, repository string, d oci.Digest, c Cha
 		repository, d, mediaType, string(list), c.Actor, c.Cause, tx.Now(), keepUntil); err != nil {
 		return false, err
 	}
-	return true, events.Append(tx, events.Event{Kind: events.ManifestDeleted, Repository: repository, OldDigest: d.String(), Actor: c.Actor, Cause: c.Cause})
+	return true, events.Append(tx, events.Event{Kind: events.ManifestDeleted, Repository: repository, OldDigest: d.String(), Actor: c.Actor, Address: c.Address, Cause: c.Cause})
 }
 
 // Restore takes a deleted manifest back from its tombstone, with the tags that

@@ -76,8 +76,8 @@ func handler(r interface {
 	return httpapi.New(httpapi.Config{
 		Reader: r, Lister: r, Writer: r, Log: slog.New(slog.DiscardHandler), Canonical: canonical,
 		Authorize: func(*http.Request, auth.Action, string) error { return nil },
-		Visible:   func(*http.Request, string) bool { return true },
-		Actor:     func(*http.Request) string { return "test" },
+		Visible:   func(*http.Request) func(string) bool { return func(string) bool { return true } },
+		Caller:    func(*http.Request) (string, string) { return "test", "" },
 	})
 }
 

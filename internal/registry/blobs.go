@@ -10,6 +10,7 @@ import (
 
 	"slipway/internal/blob"
 	"slipway/internal/db"
+	"slipway/internal/events"
 	"slipway/internal/meta"
 	"slipway/internal/oci"
 )
@@ -155,7 +156,7 @@ func mayMount(tx *db.Tx, d oci.Digest, from string, visible func(string) bool) (
 // DeleteBlob takes a blob out of a repository. Collection frees its bytes when
 // nothing else needs them. A blob that a manifest of the repository uses is
 // kept: deleting it would falsify that image.
-func (r *Registry) DeleteBlob(ctx context.Context, repository string, d oci.Digest) error {
+func (r *Registry) DeleteBlob(ctx context.Context, repository string, d oci.Digest, c meta.Change) error {
 	return r.DB.Update(ctx, func(tx *db.Tx) error {
 		repo, found, err := meta.FindRepository(tx, repository)
 		if err != nil {
@@ -176,6 +177,9 @@ func (r *Registry) DeleteBlob(ctx context.Context, repository string, d oci.Dige
 		if err == nil && !was {
 			err = oci.NewError(oci.CodeBlobUnknown, fmt.Sprintf("repository %s has no blob %s", repository, d)).WithDetail(map[string]string{"digest": d.String()})
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return events.Append(tx, events.Event{Kind: events.BlobRemoved, Repository: repository, OldDigest: d.String(), Actor: c.Actor, Address: c.Address, Cause: c.Cause})
 	})
 }

@@ -115,11 +115,11 @@ func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
 		if err := meta.PutManifest(tx, id, m, digest, p.Content); err != nil {
 			return err
 		}
-		if err := events.Append(tx, events.Event{Kind: events.ManifestPushed, Repository: p.Repository, Digest: digest.String(), Actor: p.Change.Actor, Cause: p.Change.Cause}); err != nil {
+		if err := events.Append(tx, events.Event{Kind: events.ManifestPushed, Repository: p.Repository, Digest: digest.String(), Actor: p.Change.Actor, Address: p.Change.Address, Cause: p.Change.Cause}); err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			if _, err := meta.MoveTag(tx, id, p.Repository, tag, digest, p.Change, p.Guards...); err != nil {
+			if _, err := meta.MoveTag(tx, id, p.Repository, tag, digest, p.Change, r.guards(p.Guards)...); err != nil {
 				return err
 			}
 		}
@@ -183,7 +183,7 @@ func (r *Registry) DeleteTag(ctx context.Context, repository, tag string, c meta
 		if !found {
 			return nameUnknown(repository)
 		}
-		moved, err := meta.MoveTag(tx, repo.ID, repository, tag, "", c, guards...)
+		moved, err := meta.MoveTag(tx, repo.ID, repository, tag, "", c, r.guards(guards)...)
 		if err == nil && !moved {
 			err = oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no tag %s", repository, tag)).WithDetail(map[string]string{"name": repository, "reference": tag})
 		}
@@ -202,7 +202,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, repository string, d oci.
 		if !found {
 			return nameUnknown(repository)
 		}
-		deleted, err := meta.DeleteManifest(tx, repo.ID, repository, d, c, tx.Now()+r.Grace.Milliseconds(), guards...)
+		deleted, err := meta.DeleteManifest(tx, repo.ID, repository, d, c, tx.Now()+r.Grace.Milliseconds(), r.guards(guards)...)
 		if err == nil && !deleted {
 			err = oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no manifest %s", repository, d)).WithDetail(map[string]string{"name": repository, "reference": d.String()})
 		}
@@ -213,7 +213,7 @@ func (r *Registry) DeleteManifest(ctx context.Context, repository string, d oci.
 // RestoreManifest takes back the deletion of a manifest.
 func (r *Registry) RestoreManifest(ctx context.Context, repository string, d oci.Digest, c meta.Change, guards ...meta.Guard) error {
 	return r.DB.Update(ctx, func(tx *db.Tx) error {
-		restored, err := meta.Restore(tx, repository, d, c, guards...)
+		restored, err := meta.Restore(tx, repository, d, c, r.guards(guards)...)
 		if err == nil && !restored {
 			err = oci.NewError(oci.CodeManifestUnknown, fmt.Sprintf("repository %s has no deleted manifest %s that can be restored: the time for that may be over", repository, d))
 		}
@@ -248,7 +248,7 @@ func (r *Registry) DeleteRepository(ctx context.Context, repository string, c me
 				return err
 			}
 			for _, m := range list {
-				if _, err := meta.DeleteManifest(tx, repo.ID, repository, m.Digest, c, tx.Now()+r.Grace.Milliseconds(), guards...); err != nil {
+				if _, err := meta.DeleteManifest(tx, repo.ID, repository, m.Digest, c, tx.Now()+r.Grace.Milliseconds(), r.guards(guards)...); err != nil {
 					return err
 				}
 			}
@@ -263,7 +263,7 @@ func (r *Registry) DeleteRepository(ctx context.Context, repository string, c me
 			if err := meta.RemoveRepository(tx, repo.ID); err != nil {
 				return err
 			}
-			return events.Append(tx, events.Event{Kind: events.RepositoryDeleted, Repository: repository, Actor: c.Actor, Cause: c.Cause})
+			return events.Append(tx, events.Event{Kind: events.RepositoryDeleted, Repository: repository, Actor: c.Actor, Address: c.Address, Cause: c.Cause})
 		})
 		if err != nil || done {
 			return err

@@ -36,7 +36,7 @@ func (r *Registry) Publish(ctx context.Context, list []Publication, c meta.Chang
 	err = r.DB.Update(context.WithoutCancel(ctx), func(tx *db.Tx) error {
 		moved = nil
 		for _, p := range list {
-			m, err := publishOne(tx, p, c, guards)
+			m, err := publishOne(tx, p, c, r.guards(guards))
 			if err != nil {
 				return fmt.Errorf("publish %s: %w", p.To, err)
 			}
@@ -75,7 +75,7 @@ func publishOne(tx *db.Tx, p Publication, c meta.Change, guards []meta.Guard) (m
 		if !added {
 			continue
 		}
-		if err := events.Append(tx, events.Event{Kind: events.ManifestPushed, Repository: p.To, Digest: d.String(), Actor: c.Actor, Cause: c.Cause}); err != nil {
+		if err := events.Append(tx, events.Event{Kind: events.ManifestPushed, Repository: p.To, Digest: d.String(), Actor: c.Actor, Address: c.Address, Cause: c.Cause}); err != nil {
 			return nil, err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"slipway/internal/blob"
@@ -44,6 +45,9 @@ type Config struct {
 	// LowWater is the free space in bytes that uploads leave to the database
 	// and to collection. 0 turns the check off.
 	LowWater uint64
+	// Guards are asked of every move of a tag and every deletion of a
+	// manifest, after those of the call.
+	Guards []meta.Guard
 }
 
 // Sparse is which manifests are accepted though content is missing.
@@ -104,6 +108,11 @@ func New(ctx context.Context, c Config) (*Registry, error) {
 	r.space.init(c.Blobs, c.LowWater)
 	r.usage = newUsage(c.DB, c.Log)
 	return r, nil
+}
+
+// guards are those of a call and those of the registry.
+func (r *Registry) guards(ofCall []meta.Guard) []meta.Guard {
+	return append(slices.Clip(ofCall), r.Guards...)
 }
 
 // uploadKey returns the key that upload ids are signed with, made with the data.

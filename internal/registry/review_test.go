@@ -113,7 +113,7 @@ func TestForeignLayerThatWasPushedStays(t *testing.T) {
 	if _, err := s.StatBlob(t.Context(), "app", d); err != nil {
 		t.Error(err)
 	}
-	if err := s.DeleteBlob(t.Context(), "app", d); !oci.HasCode(err, oci.CodeBlobInUse) {
+	if err := s.DeleteBlob(t.Context(), "app", d, registrytest.Change); !oci.HasCode(err, oci.CodeBlobInUse) {
 		t.Errorf("deleting it: %v", err)
 	}
 }
@@ -142,7 +142,7 @@ func TestPushedAgainAsAnotherType(t *testing.T) {
 			t.Errorf("pushed as %s, served as %s: %v", mediaType, m.MediaType, err)
 		}
 	}
-	if err := s.DeleteBlob(t.Context(), "app", oci.FromBytes(oci.SHA256, config)); !oci.HasCode(err, oci.CodeBlobInUse) {
+	if err := s.DeleteBlob(t.Context(), "app", oci.FromBytes(oci.SHA256, config), registrytest.Change); !oci.HasCode(err, oci.CodeBlobInUse) {
 		t.Errorf("deleting its config: %v", err)
 	}
 }
