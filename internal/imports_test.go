@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 
 	"internal/auth/policy":  {"internal/auth", "internal/db", "internal/oci"},
 	"internal/auth/account": {"internal/auth", "internal/db", "internal/oci"},
-	"internal/auth/token":   {"internal/auth", "internal/oci"},
+	"internal/auth/token":   {"internal/auth", "internal/auth/account", "internal/auth/login", "internal/auth/policy", "internal/oci"},
 	"internal/auth/login":   {"internal/auth", "internal/auth/account", "internal/oci"},
 
 	"internal/registry": {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},

@@ -1,5 +1,3 @@
-// Package auth decides who may do what. There are no identities yet: it knows
-// only what a caller without one may do.
 package auth
 
 import (
@@ -27,20 +25,6 @@ func ParseAnonymous(s string) (Anonymous, error) {
 	}
 	return 0, fmt.Errorf("anonymous access %q is not known: use pull, push or admin", s)
 }
-
-// Action is what somebody wants to do.
-type Action string
-
-// The actions; ping and list read nothing of one repository.
-const (
-	Ping   Action = "ping"
-	List   Action = "list"
-	Pull   Action = "pull"
-	Push   Action = "push"
-	Delete Action = "delete"
-	Build  Action = "build" // runs programs on the server's machine
-	Admin  Action = "admin"
-)
 
 // Authorize returns a DENIED error unless the level allows the action.
 func (a Anonymous) Authorize(action Action, repository string) error {
