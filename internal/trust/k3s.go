@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"reflect"
@@ -93,11 +94,11 @@ func addConfig(text string, h Host, ca string) (string, error) {
 		return "", fmt.Errorf("its form is not one that lines can be added to (%w)", err)
 	}
 	if takeConfig(now, h) != ca {
-		return "", fmt.Errorf("its form is not one that lines can be added to")
+		return "", errors.New("its form is not one that lines can be added to")
 	}
 	takeConfig(before, h)
 	if !reflect.DeepEqual(before, now) {
-		return "", fmt.Errorf("its form is not one that lines can be added to")
+		return "", errors.New("its form is not one that lines can be added to")
 	}
 	return after, nil
 }
@@ -112,25 +113,18 @@ func appendConfigs(text string, h Host, ca string) string {
 
 // insertConfig goes down as far as the entry is there, and puts the rest below.
 func insertConfig(text string, at *yaml.Node, h Host, ca string) (string, error) {
+	var above *yaml.Node // the key whose value is looked at
 	for depth, name := range []string{"configs", h.String(), "tls", "ca_file"} {
 		if at.Kind != yaml.MappingNode || at.Style&yaml.FlowStyle != 0 || len(at.Content) == 0 {
 			return "", fmt.Errorf("what is above %s on line %d is not written line by line", name, at.Line)
 		}
-		i := slices.IndexFunc(at.Content, func(n *yaml.Node) bool { return n.Value == name })
-		for i > 0 && i%2 == 1 { // a value of that name
-			next := slices.IndexFunc(at.Content[i+1:], func(n *yaml.Node) bool { return n.Value == name })
-			if next < 0 {
-				i = -1
-				break
-			}
-			i += 1 + next
-		}
+		i := indexKey(at, name)
 		switch {
 		case i < 0 && depth == 0:
 			return appendConfigs(text, h, ca), nil
 		case i < 0:
-			first := at.Content[0]
-			return insertBlock(text, first.Line-1, strings.Repeat(" ", first.Column-1), h, k3sLines(h, ca, depth)), nil
+			// Right below the key: the first entry may be in a block of its own.
+			return insertBlock(text, above.Line, strings.Repeat(" ", at.Content[0].Column-1), h, k3sLines(h, ca, depth)), nil
 		case depth == 3 && at.Content[i+1].Value == ca:
 			return text, nil
 		case depth == 3:
@@ -140,9 +134,20 @@ func insertConfig(text string, at *yaml.Node, h Host, ca string) (string, error)
 		if value.Tag == "!!null" && value.Value == "" {
 			return insertBlock(text, key.Line, strings.Repeat(" ", key.Column+1), h, k3sLines(h, ca, depth+1)), nil
 		}
-		at = value
+		above, at = key, value
 	}
 	return text, nil
+}
+
+// indexKey is where a mapping's key is among its Content, in which keys and
+// values take turns; -1 if it has no such key.
+func indexKey(mapping *yaml.Node, name string) int {
+	for i := 0; i < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // cleanConfigs takes out the line that appendConfigs added, if nothing is
