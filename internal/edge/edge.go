@@ -2,6 +2,12 @@
 // before and after the API that it is for. It bounds what slow and huge
 // clients can hold, writes the access log, and counts.
 //
+// A Listener takes connections with and without TLS on one port. An http.Server
+// of NewServer serves both; a PlainGuard before the API decides who may do
+// without TLS. Clients that cannot connect are remembered in Refusals, since
+// their users see only their own program's words. OriginOf tells where a
+// request came from, proxies taken into account.
+//
 // Time-outs measure progress. A request may take hours as long as bytes move;
 // one that stands still for Stall is ended.
 package edge
@@ -10,7 +16,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 )
@@ -22,6 +27,7 @@ type Config struct {
 	Access  bool          // log every request
 	Stall   time.Duration // longest silence of a client within a request. Default 60 s
 	Metrics *Metrics      // may be nil
+	Proxies Proxies       // who is believed about where a request came from
 }
 
 const (
@@ -30,14 +36,15 @@ const (
 	maxHeader     = 64 << 10
 )
 
-// NewServer makes the HTTP server: HTTP/1.1, and HTTP/2 without TLS for
-// clients that begin with it.
+// NewServer makes the HTTP server: HTTP/1.1, and HTTP/2 by TLS or, for clients
+// that begin with it, without. TLS is the Listener's.
 func NewServer(c Config) *http.Server {
 	if c.Stall == 0 {
 		c.Stall = time.Minute
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           &c,
@@ -45,6 +52,7 @@ func NewServer(c Config) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		Protocols:         protocols,
+		ConnState:         noteState,
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
 	}
 }
@@ -87,7 +95,13 @@ func (c *Config) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 1 {
 		rec.extend() // the connection may still have the deadline of the request before
 	}
-	c.Handler.ServeHTTP(rec, r)
+	if known, err := c.Proxies.origin(r); err != nil {
+		c.Log.Warn("request refused", "remote", r.RemoteAddr, "err", err)
+		http.Error(rec, err.Error(), http.StatusBadRequest)
+	} else {
+		r = known
+		c.Handler.ServeHTTP(rec, r)
+	}
 	rec.extend() // for what net/http still has to send
 	if in != nil && !in.ended {
 		in.leaveRest()
@@ -95,9 +109,9 @@ func (c *Config) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *Config) log(r *http.Request, rec *recorder, read int64, took time.Duration) {
-	remote, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		remote = r.RemoteAddr
+	remote := r.RemoteAddr
+	if client := OriginOf(r).Client; client.IsValid() {
+		remote = client.String()
 	}
 	c.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", rec.status),
