@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/spf13/pflag"
 
+	"slipway/internal/auth"
 	"slipway/internal/bake"
 	"slipway/internal/buildkit"
 	"slipway/internal/buildkit/daemon"
@@ -125,7 +126,7 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 	}
 	hosts := ownHosts(addr, s.hosts)
 	images := &local.Store{Registry: st.registry}
-	resolver := &local.Resolver{DB: st.db, Registry: st.registry, Mirror: st.mirror, Hosts: hosts, Names: s.names}
+	resolver := &local.Resolver{DB: st.db, Registry: st.registry, Mirror: st.mirror, Hosts: hosts, Names: s.names, MayPull: st.may(auth.Pull)}
 	if st.mirror != nil {
 		images.Reader = st.mirror
 	}
@@ -134,7 +135,7 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 		DB: st.db, Store: images, Resolver: resolver, Publisher: &local.Publisher{Registry: st.registry}, Log: log,
 		Trees: b.trees, Builder: buildkit.Version(), Platform: platforms.Format(platforms.Normalize(platforms.DefaultSpec())),
 		Hosts: hosts, Rewrite: s.rewrite, Compression: s.compression, MaxAge: s.maxAge, Parallel: s.parallel,
-		Proxy: proxy.BuildArgs(), Space: b.full,
+		Proxy: proxy.BuildArgs(), Space: b.full, MayPublish: st.may(auth.Push),
 		ID: "slipway://" + firstOf(hosts, "local"), Version: slipwayVersion(),
 		Read: b.projects.Read, Fetch: b.fetch,
 	}

@@ -127,36 +127,40 @@ func TestByteSize(t *testing.T) {
 	}
 }
 
-func TestAccess(t *testing.T) {
+func TestReach(t *testing.T) {
 	for _, c := range []struct {
 		listen, http, anonymous string
 		want                    auth.Anonymous
+		untilUsed               bool
 		refused                 string // part of the error
 	}{
-		{"127.0.0.1:5000", "loopback", "", auth.AnonymousAdmin, ""},
-		{"127.8.9.1:5000", "loopback", "", auth.AnonymousAdmin, ""},
-		{"[::1]:5000", "loopback", "", auth.AnonymousAdmin, ""},
-		{"localhost:5000", "loopback", "", auth.AnonymousAdmin, ""},
-		{"127.0.0.1:5000", "loopback", "pull", auth.AnonymousPull, ""},
-		{"0.0.0.0:5000", "allow", "push", auth.AnonymousPush, ""},
-		{":5000", "allow", "admin", auth.AnonymousAdmin, ""},
+		{"127.0.0.1:5000", "loopback", "", 0, true, ""},
+		{"127.8.9.1:5000", "loopback", "", 0, true, ""},
+		{"[::1]:5000", "loopback", "", 0, true, ""},
+		{"localhost:5000", "loopback", "", 0, true, ""},
+		{"127.0.0.1:5000", "loopback", "pull", auth.AnonymousPull, false, ""},
+		{"127.0.0.1:5000", "loopback", "none", 0, false, ""},
+		{"0.0.0.0:5000", "allow", "push", auth.AnonymousPush, false, ""},
+		{":5000", "allow", "admin", auth.AnonymousAdmin, false, ""},
+		{":5000", "10.0.0.0/8,fd00::/8", "", 0, false, ""},
 
-		{"0.0.0.0:5000", "loopback", "", 0, "--http allow"},
-		{":5000", "loopback", "admin", 0, "--http allow"},
-		{"[::]:5000", "loopback", "pull", 0, "--http allow"},
-		{"192.168.1.2:5000", "loopback", "pull", 0, "--http allow"},
-		{"registry.example:5000", "loopback", "pull", 0, "--http allow"},
-		{"localhost.example:5000", "loopback", "pull", 0, "--http allow"},
-		{"0.0.0.0:5000", "allow", "", 0, "--anonymous"},
-		{":5000", "allow", "", 0, "--anonymous"},
-		{"127.0.0.1:5000", "everywhere", "", 0, "loopback or allow"},
-		{"127.0.0.1:5000", "loopback", "root", 0, "pull, push or admin"},
-		{"127.0.0.1", "loopback", "", 0, "ADDRESS:PORT"},
-		{"", "loopback", "", 0, "ADDRESS:PORT"},
+		// Nothing is open to the network that nobody said is.
+		{"0.0.0.0:5000", "loopback", "", 0, false, ""},
+		{":5000", "loopback", "", 0, false, ""},
+		{"[::]:5000", "loopback", "", 0, false, ""},
+		{"192.168.1.2:5000", "loopback", "none", 0, false, ""},
+		{"registry.example:5000", "loopback", "", 0, false, ""},
+		{"localhost.example:5000", "loopback", "", 0, false, ""},
+
+		{"127.0.0.1:5000", "everywhere", "", 0, false, "loopback, allow, or networks"},
+		{"127.0.0.1:5000", "10.1.2.3/8", "", 0, false, "loopback, allow, or networks"},
+		{"127.0.0.1:5000", "loopback", "root", 0, false, "pull, push or admin"},
+		{"127.0.0.1", "loopback", "", 0, false, "ADDRESS:PORT"},
+		{"", "loopback", "", 0, false, "ADDRESS:PORT"},
 	} {
-		got, err := (&serveSettings{listen: c.listen, http: c.http, anonymous: c.anonymous}).access()
-		if (err != nil) != (c.refused != "") || (err == nil && got != c.want) {
-			t.Errorf("%+v: %v, %v", c, got, err)
+		got, err := (&serveSettings{listen: c.listen, http: c.http, anonymous: c.anonymous}).reach()
+		if (err != nil) != (c.refused != "") || (err == nil && (got.anonymous != c.want || got.untilUsed != c.untilUsed)) {
+			t.Errorf("%+v: %+v, %v", c, got, err)
 		}
 		if err != nil && !strings.Contains(err.Error(), c.refused) {
 			t.Errorf("%+v: %q does not say %q", c, err, c.refused)

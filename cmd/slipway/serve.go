@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"slipway/internal/auth"
+	"slipway/internal/edge"
 )
 
 // serveSettings are the settings of serve; see its flags for what they mean.
@@ -25,6 +26,8 @@ type serveSettings struct {
 	store         storeSettings
 	mirror        mirrorSettings
 	build         buildSettings
+	tls           tlsSettings
+	proxies       string
 	manifestLimit byteSize
 	gcInterval    time.Duration
 	drain         time.Duration
@@ -49,11 +52,17 @@ Every flag is also a key of the file that --config names (gc.grace: 2h) and an
 environment variable (SLIPWAY_GC_GRACE=2h). Flags win over variables, and those
 over the file.
 
-On a loopback address everybody on this machine may do everything, over plain
-HTTP. Any other address needs --http allow and --anonymous, since there are no
-certificates and no users yet: whoever reaches the port then has those rights.`,
+The port speaks TLS and, where --http lets it, plain HTTP. The certificate is
+signed by an authority of this server's own, which clients trust after
+'slipway trust'; --tls.cert takes another one.
+
+On a loopback address everybody on this machine may do everything, until there
+are accounts. On any other address callers log in: the first start makes the
+user admin and prints its password. --anonymous says what callers without a
+login may do.`,
 		Example: `  slipway serve
   slipway serve --listen 127.0.0.1:5000 --data /srv/registry
+  slipway serve --listen 0.0.0.0:5000 --external-url https://registry.lan:5000
   slipway serve --listen 0.0.0.0:5000 --http allow --anonymous push
   SLIPWAY_LOG_FORMAT=json slipway serve --config /etc/slipway.yaml`,
 		Args: cobra.NoArgs,
@@ -62,8 +71,11 @@ certificates and no users yet: whoever reaches the port then has those rights.`,
 	f.String("config", "", "read settings from this YAML file")
 	f.StringVar(&s.listen, "listen", "127.0.0.1:5000", "address and port to serve on")
 	f.StringVar(&s.store.data, "data", defaultDataDir(), "folder that keeps everything")
-	f.StringVar(&s.http, "http", "loopback", "where plain HTTP is served: loopback, or allow for any address")
-	f.StringVar(&s.anonymous, "anonymous", "", "what everybody may do: pull, push (and pull), or admin (and delete and collect); default admin on a loopback address")
+	f.StringVar(&s.http, "http", "loopback", "to whom plain HTTP is served: loopback, allow for everybody, or networks such as 10.0.0.0/8, comma-separated")
+	s.tls.addFlags(f)
+	f.StringVar(&s.proxies, "trusted-proxies", "", "networks of proxies whose word about where a request came from is believed, comma-separated")
+	f.StringVar(&s.anonymous, "anonymous", "", "what callers without a login may do: none, pull, push (and pull), or admin (and everything else); default none, or on a loopback address admin until there are accounts")
+	f.StringVar(&s.store.htpasswd, "auth.htpasswd", "", "file with users and their bcrypt hashes, as 'htpasswd -B' writes it, besides those of 'slipway user'; read again when it changes")
 	f.StringVar(&s.store.sparse, "sparse", "none", "accept manifests though content they point at is missing: none, indexes (some platforms are missing), or all (layers too)")
 	f.Var(&s.manifestLimit, "manifest-limit", "largest manifest that is accepted, at least 4MiB")
 	f.DurationVar(&s.store.grace, "gc.grace", time.Hour, "how long unneeded content is kept after its last use, and how long a deletion can be undone")
@@ -89,6 +101,7 @@ certificates and no users yet: whoever reaches the port then has those rights.`,
 			return usageError{err}
 		}
 		srv := newServer(s, log)
+		srv.out = cmd.OutOrStdout()
 		if err := srv.Open(cmd.Context()); err != nil {
 			return errors.Join(err, srv.Close())
 		}
@@ -111,28 +124,36 @@ func (s *serveSettings) check() error {
 			return fmt.Errorf("%s is %s: it must not be negative", name, d)
 		}
 	}
-	return errors.Join(s.mirror.check(), s.build.check())
+	return errors.Join(s.tls.check(), s.mirror.check(), s.build.check())
 }
 
-// access decides what a caller without a login may do on the address.
-func (s *serveSettings) access() (auth.Anonymous, error) {
-	if s.http != "loopback" && s.http != "allow" {
-		return 0, fmt.Errorf("http is %q: use loopback or allow", s.http)
+// reach is who can reach the server, and what those without a login may do.
+type reach struct {
+	plain     edge.PlainHTTP
+	proxies   edge.Networks
+	loopback  bool           // only programs of this machine
+	anonymous auth.Anonymous // 0: nothing
+	untilUsed bool           // anonymous is admin until there are accounts
+}
+
+func (s *serveSettings) reach() (r reach, err error) {
+	if r.plain, err = edge.ParsePlainHTTP(s.http); err != nil {
+		return r, fmt.Errorf("http: %w", err)
 	}
-	loopback, err := isLoopback(s.listen)
-	if err != nil {
-		return 0, err
+	if r.proxies, err = edge.ParseNetworks(s.proxies); err != nil {
+		return r, fmt.Errorf("trusted-proxies: %w", err)
 	}
-	if !loopback && s.http != "allow" {
-		return 0, fmt.Errorf("%s is not a loopback address and there is no TLS yet: add --http allow to serve plain HTTP to the network", s.listen)
+	if r.loopback, err = isLoopback(s.listen); err != nil {
+		return r, err
 	}
-	if s.anonymous == "" {
-		if loopback {
-			return auth.AnonymousAdmin, nil
-		}
-		return 0, fmt.Errorf("%s is not a loopback address and there are no users yet: say what everybody who reaches it may do, with --anonymous pull, push or admin", s.listen)
+	switch {
+	case s.anonymous == "none":
+	case s.anonymous != "":
+		r.anonymous, err = auth.ParseAnonymous(s.anonymous)
+	default:
+		r.untilUsed = r.loopback
 	}
-	return auth.ParseAnonymous(s.anonymous)
+	return r, err
 }
 
 func isLoopback(listen string) (bool, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -22,6 +23,7 @@ import (
 
 	"slipway/internal/auth"
 	"slipway/internal/edge"
+	"slipway/internal/edge/certs"
 	"slipway/internal/httpapi"
 	"slipway/internal/rest"
 )
@@ -33,6 +35,11 @@ type server struct {
 	store    *store
 	builder  *builder
 	metrics  *storageMetrics
+	reach    reach
+	access   *access
+	certs    certs.Source
+	refusals *edge.Refusals
+	out      io.Writer // for what a person reads at the start
 	listener net.Listener
 	control  net.Listener
 	http     []*http.Server // by listener, in the same order
@@ -44,15 +51,15 @@ type server struct {
 const stopBuilds = 10 * time.Second
 
 func newServer(s serveSettings, log *slog.Logger) *server {
-	return &server{settings: s, log: log}
+	return &server{settings: s, log: log, out: io.Discard}
 }
 
 // Open locks and opens the data and takes the port. Nothing is served yet.
 func (s *server) Open(ctx context.Context) (err error) {
-	anonymous, err := s.settings.access()
-	if err != nil {
+	if s.reach, err = s.settings.reach(); err != nil {
 		return usageError{err}
 	}
+	s.settings.store.anonymous, s.settings.store.openUntilAccounts = s.reach.anonymous, s.reach.untilUsed
 	registerer := prometheus.NewRegistry()
 	registerer.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = newStorageMetrics(registerer, s.log)
@@ -64,6 +71,12 @@ func (s *server) Open(ctx context.Context) (err error) {
 	if s.store.mirror, err = s.settings.mirror.open(s.settings.store.data, s.store.registry, s.settings.manifestLimit, s.log); err != nil {
 		return err
 	}
+	if s.certs, err = s.settings.tls.open(s.settings.store.data, s.log); err != nil {
+		return err
+	}
+	if s.access, err = openAccess(s.store, s.settings.tls.external, s.log); err != nil {
+		return err
+	}
 	if s.listener, err = net.Listen("tcp", s.settings.listen); err != nil {
 		return fmt.Errorf("listen on %s: %w; is another server running there?", s.settings.listen, err)
 	}
@@ -73,14 +86,22 @@ func (s *server) Open(ctx context.Context) (err error) {
 	if s.builder, err = openBuilder(ctx, s.store, s.settings.build, s.listener.Addr(), s.settings.mirror.caCertificates, s.log); err != nil {
 		return err
 	}
-	s.listener = &sealedListener{s.listener, s.builder.subnet, s.log}
-	open := s.handler(registerer, func(*http.Request) auth.Anonymous { return anonymous }, "anonymous", false)
-	admin := s.handler(registerer, func(*http.Request) auth.Anonymous { return auth.AnonymousAdmin }, "local administrator", true)
+	public := s.settings.tls.publicHost()
+	s.refusals = edge.NewRefusals(s.log, public)
+	s.listener = edge.NewListener(&sealedListener{s.listener, s.builder.subnet, s.log}, edge.ListenerConfig{
+		Certificate: s.certs.Certificate, Log: s.log, Refusals: s.refusals, Exempt: s.reach.proxies,
+	})
+	open := s.access.identify(s.handler(registerer, false))
+	if s.reach.untilUsed {
+		open = s.ownName(open)
+	}
+	open = &edge.PlainGuard{Next: open, Allow: s.reach.plain, Refusals: s.refusals, Public: public}
 	requests := edge.NewMetrics(registerer)
+	proxies := edge.Proxies{Networks: s.reach.proxies}
 	s.http = []*http.Server{
 		// A web page must not act on a registry that its reader can reach.
-		edge.NewServer(edge.Config{Handler: http.NewCrossOriginProtection().Handler(open), Log: s.log, Access: s.settings.logAccess, Stall: s.settings.stall, Metrics: requests}),
-		edge.NewServer(edge.Config{Handler: admin, Log: s.log, Access: s.settings.logAccess, Stall: 24 * time.Hour}),
+		edge.NewServer(edge.Config{Handler: http.NewCrossOriginProtection().Handler(open), Log: s.log, Access: s.settings.logAccess, Stall: s.settings.stall, Metrics: requests, Proxies: proxies}),
+		edge.NewServer(edge.Config{Handler: asLocal(s.handler(registerer, true)), Log: s.log, Access: s.settings.logAccess, Stall: 24 * time.Hour}),
 	}
 	return nil
 }
@@ -103,27 +124,35 @@ func listenControl(data string) (net.Listener, error) {
 	return l, nil
 }
 
-// handler is everything that the port serves, for callers of a level. local
-// callers may name files of this machine.
-func (s *server) handler(gatherer prometheus.Gatherer, level func(*http.Request) auth.Anonymous, actor string, local bool) http.Handler {
-	authorize := guardMirror(s.store.mirror, func(r *http.Request, a auth.Action, repository string) error {
-		return level(r).Authorize(a, repository)
-	})
-	named := func(*http.Request) string { return actor }
+// handler is everything that the port serves. local callers may name files of
+// this machine.
+func (s *server) handler(gatherer prometheus.Gatherer, local bool) http.Handler {
+	authorize := guardMirror(s.store.mirror, s.access.authorize)
 	mux := http.NewServeMux()
 	v2 := httpapi.New(httpapi.Config{
 		Reader: s.store.mirror, Lister: s.store.mirror, Writer: s.store.mirror, Log: s.log, Canonical: s.store.mirror.Canonical,
-		Authorize: authorize, Caller: func(*http.Request) (string, string) { return actor, "" },
-		Visible: func(r *http.Request) func(string) bool {
-			return func(repository string) bool { return authorize(r, auth.Pull, repository) == nil }
-		},
+		Authorize: authorize, Challenge: s.access.challenge, Visible: s.access.visible, Caller: named,
 		ManifestLimit: int64(s.settings.manifestLimit),
 	})
 	mux.Handle("/api/v1/", rest.New(rest.Config{
-		DB: s.store.db, Registry: s.store.registry, Collector: s.store.collector, Log: s.log, Authorize: authorize, Actor: named,
+		DB: s.store.db, Registry: s.store.registry, Collector: s.store.collector, Log: s.log, Authorize: authorize,
+		Actor:  func(r *http.Request) string { actor, _ := named(r); return actor },
 		Builds: &rest.Builds{Engine: s.builder.engine, Checkout: s.builder.checkout, Local: local},
 	}))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}))
+	mux.Handle("/token", s.access.endpoint)
+	mux.Handle("GET /trust/{$}", http.HandlerFunc(s.trustPage))
+	mux.Handle("GET /trust", http.HandlerFunc(s.trustPage))
+	mux.Handle("GET /trust/ca.crt", http.HandlerFunc(s.trustCA))
+	mux.Handle("GET /trust/install.sh", http.HandlerFunc(s.trustScript))
+	metrics := promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		// They tell how much there is, and of nobody what.
+		if err := s.access.authorize(r, auth.List, ""); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		metrics.ServeHTTP(w, r)
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -173,6 +202,8 @@ func (s *server) Run(ctx context.Context) error {
 		running.Go(func() { s.store.collector.Loop(background, s.settings.gcInterval) })
 	}
 	running.Go(func() { s.store.mirror.Run(background) })
+	running.Go(func() { s.certs.Run(background) })
+	running.Go(func() { s.access.run(background) })
 	defer func() { stop(); running.Wait() }()
 
 	failed := make(chan error, len(s.http))
@@ -183,7 +214,9 @@ func (s *server) Run(ctx context.Context) error {
 			}
 		}()
 	}
-	s.log.Info("serving", "url", "http://"+s.listener.Addr().String(), "data", s.settings.store.data, "version", slipwayVersion())
+	if err := s.announce(background); err != nil {
+		return err
+	}
 	select {
 	case err := <-failed:
 		return err

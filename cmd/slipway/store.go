@@ -12,6 +12,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"slipway/internal/auth"
+	"slipway/internal/auth/account"
+	"slipway/internal/auth/policy"
 	"slipway/internal/blob"
 	"slipway/internal/db"
 	"slipway/internal/gc"
@@ -27,6 +30,10 @@ type storeSettings struct {
 	uploadExpiry time.Duration
 	grace        time.Duration
 	reserve      byteSize
+	htpasswd     string         // file with users beside those of the database
+	anonymous    auth.Anonymous // what callers without a login may do
+	// openUntilAccounts lets everybody do everything until there are accounts.
+	openUntilAccounts bool
 }
 
 // store is an opened and locked data folder.
@@ -38,6 +45,8 @@ type store struct {
 	registry  *registry.Registry
 	mirror    *mirror.Mirror // nil where nothing is served
 	collector *gc.Collector
+	accounts  *account.Accounts
+	policy    *policy.Policy
 }
 
 func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected func(gc.Report)) (st *store, err error) {
@@ -56,6 +65,14 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	if st.db, err = db.Open(ctx, filepath.Join(s.data, databaseFile), db.Options{Version: slipwayVersion(), Free: st.free}); err != nil {
 		return st, err
 	}
+	generation := auth.NewGeneration(st.db)
+	if st.accounts, err = account.New(account.Config{DB: st.db, Generation: generation, Htpasswd: s.htpasswd, Log: log}); err != nil {
+		return st, usageError{err}
+	}
+	st.policy = policy.New(policy.Config{DB: st.db, Generation: generation, Anonymous: s.anonymous, Accounts: st.accounts.Any, Log: log})
+	if s.openUntilAccounts {
+		st.policy.Accounts = openUntilAccounts(st.policy, st.accounts.Any)
+	}
 	sparse, err := registry.ParseSparse(cmp.Or(s.sparse, "none"))
 	if err != nil {
 		return st, usageError{err}
@@ -73,6 +90,7 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	if st.registry, err = registry.New(ctx, registry.Config{
 		DB: st.db, Blobs: st.blobs, Log: log,
 		Sparse: sparse, UploadExpiry: s.uploadExpiry, Grace: s.grace, LowWater: reserve,
+		Guards: []meta.Guard{guardTags(st.accounts, st.policy)},
 	}); err != nil {
 		return st, err
 	}
@@ -81,6 +99,18 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 		Grace: s.grace, UndoGrace: s.grace, UploadExpiry: s.uploadExpiry, Done: collected,
 	})
 	return st, nil
+}
+
+// may decides for work that goes on for somebody after the request, such as a
+// run.
+func (st *store) may(action auth.Action) func(ctx context.Context, actor, repository string) error {
+	return func(ctx context.Context, actor, repository string) error {
+		by, err := st.accounts.ByActor(ctx, actor)
+		if err != nil {
+			return err
+		}
+		return st.policy.Decide(ctx, by, action, repository).Err()
+	}
 }
 
 // remembered keeps a server's setting with the data, so that a command that

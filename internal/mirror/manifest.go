@@ -15,8 +15,8 @@ import (
 
 func acceptManifests() http.Header { return http.Header{"Accept": oci.ManifestMediaTypes} }
 
-// actor is who history and events name.
-const actor = "mirror"
+// Actor is who makes the mirror's changes, in history and events.
+const Actor = "mirror"
 
 // errSet ends a fetch whose tag a person has set meanwhile.
 var errSet = errors.New("the tag was set by a person")
@@ -31,7 +31,7 @@ func (m *Mirror) fetchManifest(ctx context.Context, p *place, ref oci.Reference)
 	_, err = m.Registry.PutManifest(ctx, registry.Push{
 		Repository: p.repository, Reference: ref, Digest: want,
 		MediaType: mediaType, Content: content,
-		Change: meta.Change{Actor: actor, Cause: "fetched from " + p.Name},
+		Change: meta.Change{Actor: Actor, Cause: "fetched from " + p.Name},
 		Guards: []meta.Guard{func(tx *db.Tx, move meta.Move) error {
 			if s, found, err := findTag(tx, p.repository, move.Tag); err != nil || !found || !s.set {
 				return err

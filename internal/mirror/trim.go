@@ -284,7 +284,7 @@ func (m *Mirror) evict(ctx context.Context, e *entry) (evicted bool, err error) 
 			return err
 		}
 		// Its tombstone is over at once: it can be fetched again.
-		deleted, err := meta.DeleteManifest(tx, e.id, e.repository, e.digest, meta.Change{Actor: actor, Cause: "evicted: mirror.max-size"}, tx.Now())
+		deleted, err := meta.DeleteManifest(tx, e.id, e.repository, e.digest, meta.Change{Actor: Actor, Cause: "evicted: mirror.max-size"}, tx.Now())
 		if err != nil || !deleted {
 			return err
 		}

@@ -37,6 +37,9 @@ type Config struct {
 	// BuildPlatform is the native platform of the builder that builds for a
 	// platform. Default: Platform, which is right where that is this machine.
 	BuildPlatform func(ctx context.Context, platform string) (string, error)
+	// MayPublish says whether a run that is made for an actor may move tags of a
+	// repository. nil: it may.
+	MayPublish func(ctx context.Context, actor, repository string) error
 	// Hosts are the names under which clients know this server. In a tag or a
 	// FROM they mean the local store.
 	Hosts []string

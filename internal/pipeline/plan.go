@@ -444,7 +444,7 @@ func (r *run) resolve(ctx context.Context, name, platform string) (Resolved, err
 	if known {
 		return found, nil
 	}
-	found, err := r.Resolver.Resolve(ctx, Query{Project: r.req.Project, Name: name, Platform: platform})
+	found, err := r.Resolver.Resolve(ctx, Query{Project: r.req.Project, Actor: r.req.Actor, Name: name, Platform: platform})
 	if err != nil {
 		return Resolved{}, err
 	}

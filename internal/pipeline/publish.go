@@ -37,6 +37,9 @@ func (r *run) publishAll(ctx context.Context) error {
 		}
 	}
 	list, err := r.publications(ctx)
+	if err == nil {
+		err = r.mayPublish(ctx) // a build takes time, in which rights may end
+	}
 	if err != nil {
 		return failure(KindPublish, err)
 	}
@@ -76,6 +79,26 @@ func (r *run) publishAll(ctx context.Context) error {
 		r.log.Linef("", "warning: old numbered tags were not removed: %v", err)
 	}
 	return failed
+}
+
+// mayPublish asks whether the run may move all of its tags.
+func (r *run) mayPublish(ctx context.Context) error {
+	if r.MayPublish == nil || r.req.Trust != "" {
+		return nil // without trust none moves
+	}
+	asked := map[string]bool{}
+	for target, tags := range r.tags {
+		for _, t := range tags {
+			if asked[t.repository] {
+				continue
+			}
+			asked[t.repository] = true
+			if err := r.MayPublish(ctx, r.req.Actor, t.repository); err != nil {
+				return fmt.Errorf("target %s: this run is made for %s, who may not move tags of %s: %w", target, r.req.Actor, t.repository, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (r *run) change() Change {

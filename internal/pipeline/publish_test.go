@@ -1,6 +1,8 @@
 package pipeline_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"slipway/internal/gc"
 	"slipway/internal/pipeline"
+	"slipway/internal/pipeline/local"
 )
 
 func TestAnOlderRunDoesNotMoveTagsBack(t *testing.T) {
@@ -154,4 +157,33 @@ func TestWhatResultsDoNotNeedIsCollected(t *testing.T) {
 	}
 	w.request.Force = false
 	w.wantVerdicts(w.run(""), verdictMap{"base": pipeline.Reused, "app": pipeline.Reused})
+}
+
+// Who may not push may not have a run do it either: nothing is built for it.
+func TestARunMovesOnlyTagsThatItsActorMayMove(t *testing.T) {
+	w := newWorld(t)
+	var asked []string
+	w.configure(func(c *pipeline.Config) {
+		c.MayPublish = func(_ context.Context, actor, repository string) error {
+			asked = append(asked, actor+" "+repository)
+			return errors.New("no rule allows it")
+		}
+	})
+	w.run(pipeline.KindProject)
+	w.wantLog("target app: this run is made for somebody, who may not move tags of cool-app: no rule allows it")
+	if len(w.solver.builds) > 0 || w.tag("cool-app", "latest") != "" || !slices.Equal(asked, []string{"somebody cool-app"}) {
+		t.Errorf("built %v, asked %v", w.solver.builds, asked)
+	}
+}
+
+// A base image is read with the rights of who the run is made for.
+func TestABaseThatTheActorMayNotRead(t *testing.T) {
+	w := newWorld(t)
+	w.configure(func(c *pipeline.Config) {
+		c.Resolver.(*local.Resolver).MayPull = func(_ context.Context, actor, repository string) error {
+			return fmt.Errorf("%s is not for %s", repository, actor)
+		}
+	})
+	w.run(pipeline.KindProject)
+	w.wantLog("image debian:12: this run is made for somebody, who may not read docker.io/library/debian: docker.io/library/debian is not for somebody")
 }

@@ -16,6 +16,7 @@ type Resolver interface {
 // Query is a name to resolve.
 type Query struct {
 	Project  string
+	Actor    string // for whom the run is made
 	Name     string // as written: "debian:bookworm", "ghcr.io/x/y@sha256:…"
 	Platform string
 }

@@ -179,7 +179,10 @@ func (r *run) readProject(ctx context.Context) error {
 	}
 	tests := r.testTargets()
 	isTest := func(name string) bool { return tests[name] }
-	if r.tags, err = r.tagsOf(p, r.req.Project, r.outcome.Number, isTest); err != nil {
+	if r.tags, err = r.tagsOf(p, r.req.Project, r.outcome.Number, isTest); err == nil {
+		err = r.mayPublish(ctx) // before anything is built
+	}
+	if err != nil {
 		return err
 	}
 	for _, name := range r.req.ForceTargets {

@@ -34,8 +34,9 @@ type Resolver struct {
 	Mirror   *mirror.Mirror // nil: only what is here
 	Hosts    []string       // own host names
 	Names    []string       // repositories here that go before upstream names
-	// Authorize says whether a project may read a repository. nil: it may.
-	Authorize func(ctx context.Context, project, repository string) error
+	// MayPull says whether a run that is made for an actor may read a
+	// repository. nil: it may.
+	MayPull func(ctx context.Context, actor, repository string) error
 }
 
 var _ pipeline.Resolver = (*Resolver)(nil)
@@ -57,9 +58,9 @@ func (r *Resolver) Resolve(ctx context.Context, q pipeline.Query) (pipeline.Reso
 	if err != nil {
 		return pipeline.Resolved{}, err
 	}
-	if r.Authorize != nil {
-		if err := r.Authorize(ctx, q.Project, repository); err != nil {
-			return pipeline.Resolved{}, fmt.Errorf("image %s: project %s may not read %s: %w", q.Name, q.Project, repository, err)
+	if r.MayPull != nil {
+		if err := r.MayPull(ctx, q.Actor, repository); err != nil {
+			return pipeline.Resolved{}, fmt.Errorf("image %s: this run is made for %s, who may not read %s: %w", q.Name, q.Actor, repository, err)
 		}
 	}
 	found := pipeline.Resolved{From: origin, Name: repository}
