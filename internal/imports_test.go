@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/gc":       {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
 
 	"internal/httpapi": {"internal/auth", "internal/meta", "internal/oci", "internal/registry"},
-	"internal/rest":    {"api", "internal/auth", "internal/db", "internal/gc", "internal/meta", "internal/oci", "internal/pipeline", "internal/registry"},
+	"internal/rest":    {"api", "internal/audit", "internal/auth", "internal/auth/account", "internal/auth/policy", "internal/db", "internal/gc", "internal/meta", "internal/oci", "internal/pipeline", "internal/registry"},
 	"internal/edge":    {},
 	"internal/trust":   {},
 

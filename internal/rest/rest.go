@@ -7,13 +7,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"slipway/api"
+	"slipway/internal/audit"
 	"slipway/internal/auth"
 	"slipway/internal/db"
 	"slipway/internal/gc"
@@ -29,9 +32,10 @@ type Config struct {
 	Collector *gc.Collector
 	Log       *slog.Logger
 	Builds    *Builds // nil: this server does not build
+	Access    *Access // nil: this server keeps no accounts
 	// Authorize returns a DENIED *oci.Error unless the caller may do the action.
 	Authorize func(r *http.Request, a auth.Action, repository string) error
-	// Actor names the caller for history and events.
+	// Actor names the caller for history and events. Default: by Access.Caller.
 	Actor func(r *http.Request) string
 }
 
@@ -44,6 +48,9 @@ const maxBody = 1 << 20
 
 // New makes the handler of /api/v1/.
 func New(c Config) http.Handler {
+	if c.Actor == nil {
+		c.Actor = func(r *http.Request) string { return c.Access.Caller(r).Actor() }
+	}
 	s := &server{c}
 	strict := NewStrictHandlerWithOptions(s, []StrictMiddlewareFunc{s.authorize}, StrictHTTPServerOptions{
 		RequestErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {
@@ -104,6 +111,13 @@ var bodies = map[string]func() any{
 	"POST /api/v1/gc":                          func() any { return new(CollectionRequest) },
 	"PATCH /api/v1/repositories/{name}":        func() any { return new(RepositoryUpdate) },
 	"POST /api/v1/repositories/{name}/restore": func() any { return new(RestoreRequest) },
+	"POST /api/v1/users":                       func() any { return new(NewUser) },
+	"PATCH /api/v1/users/{user}":               func() any { return new(UserUpdate) },
+	"POST /api/v1/robots":                      func() any { return new(NewRobot) },
+	"PATCH /api/v1/robots/{robot}":             func() any { return new(RobotUpdate) },
+	"POST /api/v1/tokens":                      func() any { return new(NewToken) },
+	"POST /api/v1/rules":                       func() any { return new(NewRule) },
+	"POST /api/v1/tag-rules":                   func() any { return new(NewTagRule) },
 }
 
 func checkBody(r *http.Request, pattern string) error {
@@ -136,6 +150,15 @@ type callerKey struct{}
 // know is refused.
 func (s *server) authorize(next StrictHandlerFunc, operation string) StrictHandlerFunc {
 	return func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error) {
+		ctx = context.WithValue(ctx, callerKey{}, s.Actor(r))
+		if s.Access != nil {
+			ctx = context.WithValue(ctx, identityKey{}, s.Access.Caller(r))
+		}
+		if known, err := s.authorizeAccess(ctx, r, operation, request); err != nil {
+			return nil, err
+		} else if known {
+			return next(ctx, w, r, request)
+		}
 		action, name := auth.Admin, r.PathValue("name")
 		switch operation {
 		case "GetRepository":
@@ -155,22 +178,39 @@ func (s *server) authorize(next StrictHandlerFunc, operation string) StrictHandl
 		if err := s.Authorize(r, action, name); err != nil {
 			return nil, err
 		}
-		return next(context.WithValue(ctx, callerKey{}, s.Actor(r)), w, r, request)
+		return next(ctx, w, r, request)
 	}
 }
 
 func change(ctx context.Context, cause string) meta.Change {
 	actor, _ := ctx.Value(callerKey{}).(string)
-	return meta.Change{Actor: actor, Cause: cause}
+	return meta.Change{Actor: actor, Address: addressOf(caller(ctx)), Cause: cause}
+}
+
+// WriteError answers with a problem document, as every operation does: for who
+// finds out in front of the API that a request goes no further.
+func WriteError(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) {
+	(&server{Config{Log: log}}).writeError(w, r, err)
 }
 
 func (s *server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	err = registry.Classify(err)
+	var p problemError
+	if errors.As(err, &p) {
+		s.problem(w, r, p.status, "", p.title)
+		return
+	}
 	var e *oci.Error
 	if !errors.As(err, &e) {
 		s.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 		s.problem(w, r, http.StatusInternalServerError, "", "the server failed; its log says why")
 		return
+	}
+	if e.Code == oci.CodeUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="Slipway"`)
+	}
+	if wait, ok := e.Detail.(map[string]int64); ok && e.Code == oci.CodeTooManyRequests {
+		w.Header().Set("Retry-After", strconv.FormatInt(wait["retryAfter"], 10))
 	}
 	s.problem(w, r, e.Status(), string(e.Code), e.Message)
 }
@@ -241,6 +281,12 @@ func (s *server) UpdateRepository(ctx context.Context, request UpdateRepositoryR
 				return err
 			}
 			found.DeleteUntagged = *v
+			if err := audit.Append(tx, audit.Entry{
+				Actor: change(ctx, "").Actor, Address: change(ctx, "").Address, Action: "repository.settings", Repository: request.Name,
+				Outcome: audit.Allowed, Reason: fmt.Sprintf("delete_untagged: %v", *v),
+			}); err != nil {
+				return err
+			}
 		}
 		repo = found
 		return nil
