@@ -66,7 +66,8 @@ unit() { gotest -race ./cmd/... ./internal/...; }
 e2e() {
   local code=0 list others
   list=$(go list ./test/...)
-  mapfile -t others < <(grep -vE '/test/(conformance|clients)$' <<<"$list")
+  # The longest first, so that the others run beside it.
+  mapfile -t others < <(grep -E '/test/examples$' <<<"$list"; grep -vE '/test/(conformance|clients|examples)$' <<<"$list")
   gotest -race -count=1 -v ./test/conformance || code=1
   gotest -race -count=1 ./test/clients || code=1
   gotest -count=1 "${others[@]}" || code=1
