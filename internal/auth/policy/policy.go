@@ -18,6 +18,9 @@ type Config struct {
 	Generation *auth.Generation
 	// Anonymous is what everybody may do; 0 is nothing.
 	Anonymous auth.Anonymous
+	// UntilAccounts lets everybody do everything as long as nobody could log
+	// in, instead.
+	UntilAccounts bool
 	// Accounts reports whether anybody could log in at all; it is asked about
 	// callers without a login only. Default: yes.
 	Accounts func(context.Context) (bool, error)
@@ -59,7 +62,14 @@ func New(c Config) *Policy {
 func (p *Policy) SetAnonymous(level auth.Anonymous) { p.anonymous.Store(int64(level)) }
 
 // AnonymousLevel is what everybody may do now; 0 is nothing.
-func (p *Policy) AnonymousLevel() auth.Anonymous { return auth.Anonymous(p.anonymous.Load()) }
+func (p *Policy) AnonymousLevel(ctx context.Context) auth.Anonymous {
+	if p.UntilAccounts {
+		if any, err := p.Accounts(ctx); err == nil && !any {
+			return auth.AnonymousAdmin
+		}
+	}
+	return auth.Anonymous(p.anonymous.Load())
+}
 
 // current is the compiled rules, read again if the generation has moved.
 func (p *Policy) current(ctx context.Context) (*compiled, error) {
@@ -135,7 +145,7 @@ func (p *Policy) Visible(ctx context.Context, i auth.Identity) func(repository s
 		p.Log.Error("nothing is listed: the rules cannot be read", "err", err)
 		return func(string) bool { return false }
 	}
-	if i.IsAdmin() || p.AnonymousLevel().Authorize(auth.Pull, "") == nil {
+	if i.IsAdmin() || p.AnonymousLevel(ctx).Authorize(auth.Pull, "") == nil {
 		return func(repository string) bool { return i.Scopes.Allow(auth.Pull, repository) }
 	}
 	now := p.DB.Now().UnixMilli()
