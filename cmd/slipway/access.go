@@ -12,7 +12,6 @@ import (
 	"slipway/internal/audit"
 	"slipway/internal/auth"
 	"slipway/internal/auth/login"
-	"slipway/internal/auth/policy"
 	"slipway/internal/auth/token"
 	"slipway/internal/db"
 	"slipway/internal/edge"
@@ -159,21 +158,4 @@ func (a *access) url(r *http.Request) string {
 	}
 	o := edge.OriginOf(r)
 	return o.Scheme + "://" + o.Host
-}
-
-// openUntilAccounts is a policy's answer for a server without accounts on a loopback
-// address: who can reach it may do everything, until there is somebody to ask
-// for a login.
-func openUntilAccounts(p *policy.Policy, any func(context.Context) (bool, error)) func(context.Context) (bool, error) {
-	return func(ctx context.Context) (bool, error) {
-		found, err := any(ctx)
-		if err == nil {
-			level := auth.AnonymousAdmin
-			if found {
-				level = 0
-			}
-			p.SetAnonymous(level)
-		}
-		return found, err
-	}
 }

@@ -69,10 +69,9 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	if st.accounts, err = account.New(account.Config{DB: st.db, Generation: generation, Htpasswd: s.htpasswd, Log: log}); err != nil {
 		return st, usageError{err}
 	}
-	st.policy = policy.New(policy.Config{DB: st.db, Generation: generation, Anonymous: s.anonymous, Accounts: st.accounts.Any, Log: log})
-	if s.openUntilAccounts {
-		st.policy.Accounts = openUntilAccounts(st.policy, st.accounts.Any)
-	}
+	st.policy = policy.New(policy.Config{
+		DB: st.db, Generation: generation, Anonymous: s.anonymous, UntilAccounts: s.openUntilAccounts, Accounts: st.accounts.Any, Log: log,
+	})
 	sparse, err := registry.ParseSparse(cmp.Or(s.sparse, "none"))
 	if err != nil {
 		return st, usageError{err}

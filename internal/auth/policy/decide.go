@@ -84,18 +84,18 @@ func (p *Policy) decide(ctx context.Context, c *compiled, i auth.Identity, d *De
 	case d.action == auth.Ping:
 		d.Allowed, d.Why = i.Access != nil || !p.askLogin(ctx, i), "who has a login or a token may ask for the version of the API"
 	case d.action == auth.List:
-		d.Allowed, d.Why = p.anything(c, i), "who may do anything may list, and sees what they may pull"
+		d.Allowed, d.Why = p.anything(ctx, c, i), "who may do anything may list, and sees what they may pull"
 		if !d.Allowed {
 			d.Why = "no rule gives " + i.Actor() + " anything"
 		}
 	case i.IsAdmin():
 		d.Allowed, d.Why = true, i.Actor()+" is in group "+auth.GroupAdmins
 	default:
-		p.byRules(c, i, d)
+		p.byRules(ctx, c, i, d)
 	}
 }
 
-func (p *Policy) byRules(c *compiled, i auth.Identity, d *Decision) {
+func (p *Policy) byRules(ctx context.Context, c *compiled, i auth.Identity, d *Decision) {
 	now := p.DB.Now().UnixMilli()
 	allows := func(r *Rule) bool {
 		return slices.Contains(r.Actions, d.action) && r.Subject.Match(i) && r.Repositories.Match(d.repository)
@@ -104,7 +104,7 @@ func (p *Policy) byRules(c *compiled, i auth.Identity, d *Decision) {
 		d.Allowed, d.Rule, d.Why = true, r.ID, fmt.Sprintf("rule %d: %s", r.ID, r)
 		return
 	}
-	if level := p.AnonymousLevel(); level.Authorize(d.action, d.repository) == nil {
+	if level := p.AnonymousLevel(ctx); level.Authorize(d.action, d.repository) == nil {
 		d.Allowed, d.Why = true, fmt.Sprintf("the setting 'anonymous' lets everybody %s", d.action)
 		return
 	}

@@ -168,11 +168,11 @@ func (p *Policy) Anything(ctx context.Context, i auth.Identity) bool {
 	if err != nil {
 		return false
 	}
-	return p.anything(c, i)
+	return p.anything(ctx, c, i)
 }
 
-func (p *Policy) anything(c *compiled, i auth.Identity) bool {
-	if i.IsAdmin() || p.AnonymousLevel() > 0 {
+func (p *Policy) anything(ctx context.Context, c *compiled, i auth.Identity) bool {
+	if i.IsAdmin() || p.AnonymousLevel(ctx) > 0 {
 		return true
 	}
 	now := p.DB.Now().UnixMilli()

@@ -154,7 +154,7 @@ func TestAnonymousLevelIsOneMoreRule(t *testing.T) {
 	}
 	w := newWorld(t, auth.AnonymousPush)
 	w.SetAnonymous(auth.AnonymousPull)
-	if w.Decide(ctx, nobody, auth.Push, "x").Allowed || w.AnonymousLevel() != auth.AnonymousPull {
+	if w.Decide(ctx, nobody, auth.Push, "x").Allowed || w.AnonymousLevel(ctx) != auth.AnonymousPull {
 		t.Error("the level did not change")
 	}
 }
@@ -270,6 +270,23 @@ func BenchmarkDecide(b *testing.B) {
 	for b.Loop() {
 		if !w.Decide(ctx, anna, auth.Push, "team/app").Allowed {
 			b.Fatal("refused")
+		}
+	}
+}
+
+// A server without accounts may be open; the first account closes it.
+func TestOpenUntilAccounts(t *testing.T) {
+	w := newWorld(t, 0)
+	w.Policy = policy.New(policy.Config{DB: w.db, UntilAccounts: true, Accounts: func(context.Context) (bool, error) { return w.accounts, nil }})
+	for _, accounts := range []bool{false, true, false} {
+		w.accounts = accounts
+		for _, a := range []auth.Action{auth.Ping, auth.List, auth.Pull, auth.Push, auth.Delete, auth.Build, auth.Admin} {
+			if d := w.Decide(ctx, auth.Identity{}, a, ""); d.Allowed == accounts {
+				t.Errorf("with accounts: %v, %s is allowed: %v (%s)", accounts, a, d.Allowed, d.Why)
+			}
+		}
+		if w.Visible(ctx, auth.Identity{})("app") == accounts {
+			t.Errorf("with accounts: %v, everything is listed: %v", accounts, !accounts)
 		}
 	}
 }
