@@ -11,10 +11,11 @@ declare -A package=(
   [regctl]=github.com/regclient/regclient/cmd/regctl@v0.11.7
   [conformance]=github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111
   [buildx]=github.com/docker/buildx/cmd/buildx@v0.38.2 # the version in go.mod
+  [pebble]=github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1
   [golangci-lint]=github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 )
 names=("$@")
-[ $# -gt 0 ] || names=(crane oras regctl conformance buildx)
+[ $# -gt 0 ] || names=(crane oras regctl conformance buildx pebble)
 
 bin=$PWD/.build/tools
 mkdir -p "$bin"

@@ -58,7 +58,8 @@ var allowed = map[string][]string{
 	"internal/buildkit/daemon": {"internal/buildkit/shim"},
 	"internal/buildkit/child":  {"internal/buildkit", "internal/buildkit/daemon"},
 
-	"internal/edge/certs": {},
+	"internal/edge/certs":      {},
+	"internal/edge/certs/acme": {"internal/edge/certs"},
 
 	// For tests only: no package above may name them.
 	"internal/blob/blobtest":         {"internal/blob", "internal/oci"},
