@@ -178,7 +178,7 @@ func TestGCNeedsRights(t *testing.T) {
 	url, _ := serving(t, serveSettings{anonymous: "push", store: storeSettings{data: data}})
 	pushBlob(t, url, []byte("x"))
 	c := gcCommandLine(t, data)
-	if code, _, stderr := c.run("gc --server " + url); code != exitFailure || !strings.Contains(stderr, "--anonymous admin") {
+	if code, _, stderr := c.run("gc --server " + url); code != exitFailure || !strings.Contains(stderr, "you may not administer: no rule allows anonymous to") || !strings.Contains(stderr, "slipway policy add") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 	c.ok("gc --data DIR")

@@ -33,7 +33,7 @@ type Decision struct {
 // *oci.Error if another login or token could change it, which goes with a
 // challenge, and DENIED if not; UNAVAILABLE if the rules could not be read.
 func (d Decision) Err() error {
-	what := string(d.action)
+	what := verb(d.action)
 	if d.repository != "" {
 		what += " in repository " + d.repository
 	}
@@ -49,7 +49,15 @@ func (d Decision) Err() error {
 	case d.login:
 		return oci.NewError(oci.CodeUnauthorized, fmt.Sprintf("not without a login: %s: log in, such as with docker login", what))
 	}
-	return oci.NewError(oci.CodeDenied, fmt.Sprintf("you may not %s: %s. An administrator can allow it with a rule", what, d.Why))
+	return oci.NewError(oci.CodeDenied, fmt.Sprintf("you may not %s: %s. An administrator can allow it with 'slipway policy add'", what, d.Why))
+}
+
+// verb is an action within a sentence.
+func verb(a auth.Action) string {
+	if a == auth.Admin {
+		return "administer"
+	}
+	return string(a)
 }
 
 // Decide answers for one action. repository is empty for what belongs to none:
@@ -105,15 +113,15 @@ func (p *Policy) byRules(ctx context.Context, c *compiled, i auth.Identity, d *D
 		return
 	}
 	if level := p.AnonymousLevel(ctx); level.Authorize(d.action, d.repository) == nil {
-		d.Allowed, d.Why = true, fmt.Sprintf("the setting 'anonymous' lets everybody %s", d.action)
+		d.Allowed, d.Why = true, fmt.Sprintf("the setting 'anonymous' lets everybody %s", verb(d.action))
 		return
 	}
 	if r := first(c.grace, now, allows); r != nil {
 		d.Allowed, d.Grace, d.Rule, d.Why = true, true, r.ID, fmt.Sprintf("rule %d: %s", r.ID, r)
 		return
 	}
-	d.Why = fmt.Sprintf("no rule allows %s to %s there", i.Actor(), d.action)
+	d.Why = fmt.Sprintf("no rule allows %s to %s there", i.Actor(), verb(d.action))
 	if d.repository == "" {
-		d.Why = fmt.Sprintf("no rule allows %s to %s everywhere (**)", i.Actor(), d.action)
+		d.Why = fmt.Sprintf("no rule allows %s to %s everywhere (**)", i.Actor(), verb(d.action))
 	}
 }
