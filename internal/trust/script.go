@@ -63,6 +63,9 @@ func checked(host, fingerprint string) (Host, string, error) {
 	if err != nil {
 		return h, "", err
 	}
+	if h.port == "443" && strings.ContainsAny(h.name, ".:") {
+		h.port = "" // as clients ask, who cannot say which of the two they were given
+	}
 	print, err := ParseFingerprint(fingerprint)
 	return h, print, err
 }

@@ -31,8 +31,8 @@ func shells(t *testing.T) map[string]shell {
 	if path, err := exec.LookPath("busybox"); err == nil {
 		list["busybox"] = shell{[]string{path, "sh"}, programs(t, path, "curl")}
 	}
-	if len(list) < 3 {
-		t.Errorf("only these shells are here: %v; install dash, bash, busybox, curl and wget", list)
+	if len(list) == 0 || len(list) < 3 && os.Getenv("SLIPWAY_TEST_REQUIRE") == "1" {
+		t.Fatalf("only these shells are here: %v; install dash, bash, busybox, and curl or wget", list)
 	}
 	return list
 }
@@ -242,7 +242,7 @@ func TestScriptOfStrangeHosts(t *testing.T) {
 	// What the server makes of the Host that curl sends is what the line expects.
 	for host, asked := range map[string]string{"registry.lan:443": "registry.lan", "registry.lan": "registry.lan", "registry:443": "registry", "[fd00::1]:5000": "[fd00::1]:5000"} {
 		h, _, err := checked(host, print)
-		if err != nil || h.asked() != asked || len(Script(asked, print)) < 1000 {
+		if err != nil || h.asked() != asked || len(Script(asked, print)) < 1000 || !bytes.Equal(Script(host, print), Script(asked, print)) {
 			t.Errorf("%s is asked as %s: %v", host, h.asked(), err)
 		}
 		wants(t, OneLine(host, print), "https://"+asked+"/trust/install.sh")
