@@ -41,6 +41,7 @@ type passwords struct {
 	limiter  *limiter
 	key      []byte
 	now      func() time.Time
+	highest  func() int // cost of a hash that there is
 	right    *lru.Cache[outcome, time.Time] // until when
 	wrong    *lru.Cache[outcome, time.Time]
 	flights  singleflight.Group
@@ -56,7 +57,7 @@ func newPasswords(a *account.Accounts, checks int, now func() time.Time) (*passw
 	if err != nil {
 		return nil, err
 	}
-	p := &passwords{accounts: a, limiter: l, key: key, now: now, slots: make(chan struct{}, checks)}
+	p := &passwords{accounts: a, limiter: l, key: key, now: now, highest: a.HashCost, slots: make(chan struct{}, checks)}
 	if p.right, err = lru.New[outcome, time.Time](rightKept); err != nil {
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (p *passwords) slot(ctx context.Context) (free func(), err error) {
 // so a cheap one is followed by one of each cost below the highest, its own
 // included.
 func (p *passwords) fits(hash, password string) bool {
-	highest := p.accounts.HashCost()
+	highest := p.highest()
 	cost, err := bcrypt.Cost([]byte(hash))
 	if err != nil {
 		burn(highest)
