@@ -31,7 +31,8 @@ const (
 
 // buildFlags are the flags of slipway build.
 type buildFlags struct {
-	server, data, project, progress, output string
+	api                                     apiFlags
+	project, progress, output               string
 	files, targets, set, vars, secrets, ssh []string
 	force                                   []string
 	explain                                 bool
@@ -71,8 +72,7 @@ is no builder, 130 if it was cancelled.`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.server, "server", os.Getenv("SLIPWAY_SERVER"), "send the folder to this server, such as http://127.0.0.1:5000 (default $SLIPWAY_SERVER)")
-	f.StringVar(&o.data, "data", cmp.Or(os.Getenv("SLIPWAY_DATA"), defaultDataDir()), "data folder on this machine that the images go to (default $SLIPWAY_DATA)")
+	o.api.add(f, defaultDataDir())
 	f.StringVar(&o.project, "project", "", "name of the project (default: of the folder, or of the repository)")
 	f.StringArrayVarP(&o.files, "file", "f", nil, "bake or compose file, relative to the folder; may be repeated (default: detected)")
 	f.StringArrayVarP(&o.targets, "target", "t", nil, `target or group to build; may be repeated (default "default")`)
@@ -108,6 +108,10 @@ func (o *buildFlags) run(cmd *cobra.Command, where string) error {
 	if err != nil {
 		return usageError{err}
 	}
+	server, err := o.api.remote(cmd)
+	if err != nil {
+		return err
+	}
 	show, err := newBuildProgress(cmd.ErrOrStderr(), o.progress, isatty.IsTerminal(os.Stderr.Fd()))
 	if err != nil {
 		return usageError{err}
@@ -119,12 +123,9 @@ func (o *buildFlags) run(cmd *cobra.Command, where string) error {
 		}
 		show.event(e)
 	}
-	switch {
-	case o.server != "" && !cmd.Flags().Changed("data"):
-		err = buildRemote(cmd.Context(), o.server, request, where, sink)
-	case o.server != "" && cmd.Flags().Changed("server"):
-		return usageError{errors.New("--server and --data exclude each other: name the server or the data folder")}
-	default:
+	if server != nil {
+		err = buildRemote(cmd.Context(), server, request, sink)
+	} else {
 		err = o.buildLocal(cmd.Context(), request, sink)
 	}
 	show.end()
@@ -261,19 +262,19 @@ func readSecretFlags(list []string) (map[string][]byte, error) {
 // buildLocal builds into a data folder of this machine: by the server that
 // uses it, or by itself.
 func (o *buildFlags) buildLocal(ctx context.Context, request rest.BuildRequest, sink pipeline.Sink) (err error) {
-	if err := os.MkdirAll(o.data, 0o700); err != nil {
+	if err := os.MkdirAll(o.api.data, 0o700); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	st, err := openStore(ctx, storeSettings{data: o.data}, log, nil)
+	st, err := openStore(ctx, storeSettings{data: o.api.data}, log, nil)
 	if errors.Is(err, errLocked) {
-		return buildOverSocket(ctx, o.data, request, sink)
+		return buildOverSocket(ctx, o.api.data, request, sink)
 	}
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.close(context.WithoutCancel(ctx))) }()
-	if st.mirror, err = o.mirror.open(o.data, st.registry, 0, log); err != nil {
+	if st.mirror, err = o.mirror.open(o.api.data, st.registry, 0, log); err != nil {
 		return err
 	}
 	b, err := openBuilder(ctx, st, o.settings, nil, o.mirror.caCertificates, log)

@@ -3,17 +3,9 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -24,15 +16,15 @@ import (
 )
 
 func newGCCommand() *cobra.Command {
-	var server, data, output string
+	var api apiFlags
+	var output string
 	var dryRun bool
 	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Collect now: free what nothing needs, and say what was kept and why",
 		Long: `Free content that no tag, manifest, pin or recent use needs, while the server
-goes on serving. With --server it asks a server over the network; with --data
-the one that uses that data folder, or does it itself while none runs.`,
+goes on serving.` + apiHelp,
 		Example: `  slipway gc --server http://127.0.0.1:5000 --dry-run
   slipway gc --data /var/lib/slipway
   slipway gc --server http://127.0.0.1:5000 --grace 0 -o json`,
@@ -50,84 +42,25 @@ the one that uses that data folder, or does it itself while none runs.`,
 				return usageError{fmt.Errorf("output is %q: use text or json", output)}
 			}
 			var report rest.Collection
-			var err error
-			switch {
-			case cmd.Flags().Changed("server") && cmd.Flags().Changed("data"):
-				return usageError{errors.New("--server and --data exclude each other: name the server or its data folder")}
-			case server != "" && !cmd.Flags().Changed("data"):
-				report, err = collectRemote(cmd.Context(), server, http.DefaultClient, request)
-			case data != "":
-				report, err = collectLocal(cmd.Context(), data, request)
-			default:
-				return usageError{errors.New("name the server with --server URL, or its data folder with --data DIR")}
-			}
+			err := api.withAPI(cmd, false, func(e *endpoint) (err error) {
+				report, err = ask[rest.Collection](e, "collect", func(c *rest.Client) (*http.Response, error) { return c.RunCollection(cmd.Context(), request) })
+				return err
+			})
 			if err != nil {
 				return err
 			}
 			if output == "json" {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(report)
+				return printJSON(cmd.OutOrStdout(), report)
 			}
 			return printCollection(cmd.OutOrStdout(), report)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&server, "server", os.Getenv("SLIPWAY_SERVER"), "address of the server, such as http://127.0.0.1:5000 (default $SLIPWAY_SERVER)")
-	f.StringVar(&data, "data", os.Getenv("SLIPWAY_DATA"), "data folder of the server on this machine (default $SLIPWAY_DATA)")
+	api.add(f, "")
 	f.BoolVar(&dryRun, "dry-run", false, "only say what would be freed")
 	f.DurationVar(&grace, "grace", 0, "instead of the server's gc.grace; 0 may fail pushes that are under way")
 	f.StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
-}
-
-func collectRemote(ctx context.Context, server string, doer rest.HttpRequestDoer, request rest.CollectionRequest) (rest.Collection, error) {
-	if !strings.Contains(server, "://") {
-		server = "http://" + server
-	}
-	if u, err := url.Parse(server); err != nil || u.Host == "" {
-		return rest.Collection{}, usageError{fmt.Errorf("server is %q: it must be an address such as http://127.0.0.1:5000", server)}
-	}
-	client, err := rest.NewClientWithResponses(server, rest.WithHTTPClient(doer))
-	if err != nil {
-		return rest.Collection{}, err
-	}
-	answer, err := client.RunCollectionWithResponse(ctx, request)
-	if err != nil {
-		return rest.Collection{}, fmt.Errorf("collect on %s: %w", server, err)
-	}
-	switch {
-	case answer.JSON200 != nil:
-		return *answer.JSON200, nil
-	case answer.ApplicationproblemJSONDefault != nil:
-		return rest.Collection{}, fmt.Errorf("collect on %s: %s", server, answer.ApplicationproblemJSONDefault.Title)
-	}
-	return rest.Collection{}, fmt.Errorf("collect on %s: it answered %s: is this a Slipway server?", server, answer.Status())
-}
-
-// collectLocal asks the process that uses the data folder, or, if there is
-// none, collects by itself.
-func collectLocal(ctx context.Context, data string, request rest.CollectionRequest) (rest.Collection, error) {
-	if _, err := os.Stat(filepath.Join(data, databaseFile)); err != nil {
-		return rest.Collection{}, fmt.Errorf("%s is not a data folder of Slipway: %w", data, err)
-	}
-	st, err := openStore(ctx, storeSettings{data: data}, slog.New(slog.DiscardHandler), nil)
-	if errors.Is(err, errLocked) {
-		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(data, controlSocket))
-		}
-		return collectRemote(ctx, "http://local", &http.Client{Transport: &http.Transport{DialContext: dial}}, request)
-	}
-	if err != nil {
-		return rest.Collection{}, err
-	}
-	o := gc.Options{DryRun: *request.DryRun}
-	if request.GraceSeconds != nil {
-		g := time.Duration(*request.GraceSeconds) * time.Second
-		o.Grace = &g
-	}
-	report, err := st.collector.Run(ctx, o)
-	return rest.FromReport(report), errors.Join(err, st.close(context.WithoutCancel(ctx)))
 }
 
 func printCollection(w io.Writer, c rest.Collection) error {
