@@ -237,6 +237,7 @@ func (b *builder) close() error {
 // checkout makes the folder that a request names, and the pipeline's request.
 func (b *builder) checkout(ctx context.Context, r rest.BuildRequest, archive io.Reader) (req pipeline.Request, release func(), err error) {
 	req = requestOf(r)
+	req.Project = rest.ProjectOf(r)
 	release = func() {}
 	switch {
 	case archive != nil:
@@ -247,9 +248,6 @@ func (b *builder) checkout(ctx context.Context, r rest.BuildRequest, archive io.
 		release, err = b.clone(ctx, &req)
 	default:
 		err = errors.New("the request names neither a folder nor a git URL")
-	}
-	if err == nil && req.Project == "" {
-		req.Project = pipeline.ProjectName(filepath.Base(req.Dir))
 	}
 	return req, release, err
 }
@@ -279,9 +277,6 @@ func (b *builder) unpack(ctx context.Context, req *pipeline.Request, archive io.
 		release()
 		return func() {}, err
 	}
-	if req.Project == "" {
-		req.Project = "project"
-	}
 	return release, nil
 }
 
@@ -297,10 +292,6 @@ func (b *builder) clone(ctx context.Context, req *pipeline.Request) (release fun
 	if req.Dir, req.Source, err = source.Clone(ctx, url, dir, b.cloneOptions()); err != nil {
 		release()
 		return func() {}, allowHint(err)
-	}
-	if req.Project == "" {
-		base, _, _ := strings.Cut(url, "#")
-		req.Project = pipeline.ProjectName(filepath.Base(base))
 	}
 	return release, nil
 }

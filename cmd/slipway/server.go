@@ -134,11 +134,21 @@ func (s *server) handler(gatherer prometheus.Gatherer, local bool) http.Handler 
 		Authorize: authorize, Challenge: s.access.challenge, Visible: s.access.visible, Caller: named,
 		ManifestLimit: int64(s.settings.manifestLimit),
 	})
-	mux.Handle("/api/v1/", rest.New(rest.Config{
+	api := rest.New(rest.Config{
 		DB: s.store.db, Registry: s.store.registry, Collector: s.store.collector, Log: s.log, Authorize: authorize,
-		Actor:  func(r *http.Request) string { actor, _ := named(r); return actor },
 		Builds: &rest.Builds{Engine: s.builder.engine, Checkout: s.builder.checkout, Local: local},
-	}))
+		Access: &rest.Access{
+			Accounts: s.store.accounts, Policy: s.store.policy, Refused: s.access.recorder.Record, Trust: s.trustState,
+			Caller: func(r *http.Request) auth.Identity { return callerOf(r).Identity },
+		},
+	})
+	mux.HandleFunc("/api/v1/", func(w http.ResponseWriter, r *http.Request) {
+		if err := callerOf(r).err; err != nil {
+			rest.WriteError(w, r, s.log, err)
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
 	mux.Handle("/token", s.access.endpoint)
 	mux.Handle("GET /trust/{$}", http.HandlerFunc(s.trustPage))
 	mux.Handle("GET /trust", http.HandlerFunc(s.trustPage))

@@ -18,6 +18,7 @@ import (
 	"slipway/internal/edge"
 	"slipway/internal/edge/certs"
 	"slipway/internal/oci"
+	"slipway/internal/rest"
 	"slipway/internal/trust"
 )
 
@@ -63,6 +64,42 @@ func (s *server) trustPage(w http.ResponseWriter, r *http.Request) {
 	plain(w, http.StatusOK, trustAdvice(host, certs.Fingerprint(ca)))
 }
 
+// trustState is the same for administrators, with who could not connect.
+func (s *server) trustState(context.Context) (rest.Trust, error) {
+	t := rest.Trust{Refusals: []rest.Refusal{}}
+	host := s.settings.tls.publicHost()
+	if host == "" {
+		host = s.machineHost()
+	}
+	if ca := s.certs.CA(); ca != nil {
+		fingerprint := certs.Fingerprint(ca)
+		t.Fingerprint, t.ExpiresAt = &fingerprint, &ca.NotAfter
+		t.Command = fmt.Sprintf("slipway trust %s --fingerprint %s", host, fingerprint)
+	}
+	if a, ok := s.certs.(*certs.Authority); ok {
+		names := a.Names()
+		t.Names = &names
+	}
+	for _, r := range s.refusals.List() {
+		t.Refusals = append(t.Refusals, rest.Refusal{Address: r.Client.String(), Reason: string(r.Reason), Count: int64(r.Count), LastAt: r.Last})
+	}
+	return t, nil
+}
+
+// machineHost is where clients find the server if nobody said so.
+func (s *server) machineHost() string {
+	address := s.listener.Addr().String()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return address
+	}
+	return net.JoinHostPort(name, port)
+}
+
 // trustAdvice is what to run on a client. Where it came over an unverified
 // connection it proves nothing: the fingerprint is to be compared.
 func trustAdvice(host, fingerprint string) string {
@@ -96,12 +133,7 @@ func (s *server) announce(ctx context.Context) error {
 	}
 	host := s.settings.tls.publicHost()
 	if host == "" {
-		host = address
-		if _, port, err := net.SplitHostPort(address); err == nil {
-			if name, err := os.Hostname(); err == nil {
-				host = net.JoinHostPort(name, port)
-			}
-		}
+		host = s.machineHost()
 		s.log.Info("external-url is not set: printed commands take this machine's name, which clients may know otherwise", "name", host)
 	}
 	if s.reach.anonymous >= auth.AnonymousPush {

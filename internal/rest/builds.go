@@ -8,9 +8,11 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 
+	"slipway/internal/auth"
 	"slipway/internal/oci"
 	"slipway/internal/pipeline"
 )
@@ -40,6 +42,15 @@ func (s *server) RunBuild(ctx context.Context, request RunBuildRequestObject) (R
 	if !s.Builds.Local && (b.Directory != nil || b.Ssh != nil) {
 		return problemFor(http.StatusForbidden, errors.New("directory and ssh name files of the server's machine: only commands on that machine may, over the control socket")), nil
 	}
+	project := ProjectOf(b)
+	if err := oci.CheckRepository(project); err != nil {
+		return nil, err
+	}
+	r, _ := ctx.Value(requestKey{}).(*http.Request)
+	if err := s.Authorize(r, auth.Build, project); err != nil { // before anything is fetched or unpacked
+		return nil, err
+	}
+	b.Project = &project
 	req, release, err := s.Builds.Checkout(ctx, b, archive)
 	var f *pipeline.Failure
 	switch {
@@ -50,6 +61,21 @@ func (s *server) RunBuild(ctx context.Context, request RunBuildRequestObject) (R
 	}
 	req.Actor, _ = ctx.Value(callerKey{}).(string)
 	return &buildStream{ctx, s.Builds.Engine, req, release}, nil
+}
+
+// ProjectOf is the project that a request is about: the one that it names, or
+// else the name of its folder or git repository.
+func ProjectOf(b BuildRequest) string {
+	switch {
+	case b.Project != nil && *b.Project != "":
+		return *b.Project
+	case b.Directory != nil:
+		return pipeline.ProjectName(path.Base(*b.Directory))
+	case b.Source != nil && b.Source.Url != nil:
+		url, _, _ := strings.Cut(*b.Source.Url, "#")
+		return pipeline.ProjectName(path.Base(url))
+	}
+	return "project"
 }
 
 func problemFor(status int, err error) RunBuildResponseObject {

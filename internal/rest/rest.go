@@ -144,7 +144,10 @@ func checkBody(r *http.Request, pattern string) error {
 	return nil
 }
 
-type callerKey struct{}
+type (
+	callerKey  struct{} // who calls, as history names the caller
+	requestKey struct{} // the request, for an operation that asks Authorize itself
+)
 
 // authorize is asked before each operation; an operation that it does not
 // know is refused.
@@ -166,9 +169,10 @@ func (s *server) authorize(next StrictHandlerFunc, operation string) StrictHandl
 		case "DeleteRepository":
 			action = auth.Delete
 		case "RunBuild":
-			action = auth.Build
+			// The project is in the body: RunBuild asks.
+			return next(context.WithValue(ctx, requestKey{}, r), w, r, request)
 		case "ListRuns", "GetRun", "GetRunFile":
-			action = auth.Pull
+			action, name = auth.Pull, r.PathValue("project") // a project is called like the repository of its images
 		}
 		if name != "" {
 			if err := oci.CheckRepository(name); err != nil {
