@@ -32,23 +32,25 @@ const maxRequest = 16 << 20
 
 // RunBuild implements the API.
 func (s *server) RunBuild(ctx context.Context, request RunBuildRequestObject) (RunBuildResponseObject, error) {
-	if s.Builds == nil {
-		return nil, oci.NewError(oci.CodeUnsupported, "this server does not build")
-	}
-	b, archive, err := readBuild(request.Body)
-	if err != nil {
-		return problemFor(http.StatusBadRequest, err), nil
-	}
-	if !s.Builds.Local && (b.Directory != nil || b.Ssh != nil) {
-		return problemFor(http.StatusForbidden, errors.New("directory and ssh name files of the server's machine: only commands on that machine may, over the control socket")), nil
-	}
-	project := ProjectOf(b)
-	if err := oci.CheckRepository(project); err != nil {
-		return nil, err
+	b, archive, readErr := readBuild(request.Body)
+	project := "" // of a request that can't be read: the whole server
+	if readErr == nil {
+		project = ProjectOf(b)
+		if err := oci.CheckRepository(project); err != nil {
+			return nil, err
+		}
 	}
 	r, _ := ctx.Value(requestKey{}).(*http.Request)
 	if err := s.Authorize(r, auth.Build, project); err != nil { // before anything is fetched or unpacked
 		return nil, err
+	}
+	switch {
+	case s.Builds == nil:
+		return nil, oci.NewError(oci.CodeUnsupported, "this server does not build")
+	case readErr != nil:
+		return problemFor(http.StatusBadRequest, readErr), nil
+	case !s.Builds.Local && (b.Directory != nil || b.Ssh != nil):
+		return problemFor(http.StatusForbidden, errors.New("directory and ssh name files of the server's machine: only commands on that machine may, over the control socket")), nil
 	}
 	b.Project = &project
 	req, release, err := s.Builds.Checkout(ctx, b, archive)
