@@ -41,7 +41,7 @@ type passwords struct {
 	limiter  *limiter
 	key      []byte
 	now      func() time.Time
-	highest  func() int // cost of a hash that there is
+	highest  func() int                     // cost of a hash that there is
 	right    *lru.Cache[outcome, time.Time] // until when
 	wrong    *lru.Cache[outcome, time.Time]
 	flights  singleflight.Group

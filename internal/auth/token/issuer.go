@@ -120,7 +120,7 @@ func (s *Issuer) Issue(i auth.Identity, asked []Resource, allowed func(auth.Acti
 	case i.Kind == auth.KindLocal || i.Kind == auth.KindSystem:
 		return Token{}, oci.NewError(oci.CodeDenied, "the "+i.Actor()+" has no account, and gets no token")
 	}
-	_, granted := grant(asked, allowed)
+	granted := grant(asked, allowed)
 	k := s.keys.signing()
 	now := s.Now()
 	id := make([]byte, 16)

@@ -110,22 +110,18 @@ func (r Resource) wanted() (actions []auth.Action) {
 	return actions
 }
 
-// grant is what of the resources allowed lets through, as an access and as it
-// stands in a token.
-func grant(list []Resource, allowed func(auth.Action, string) bool) (auth.Access, []Resource) {
-	access := auth.Access{Repositories: map[string][]auth.Action{}}
+// grant is what of the resources allowed lets through.
+func grant(list []Resource, allowed func(auth.Action, string) bool) []Resource {
 	granted := []Resource{}
 	for _, r := range list {
 		got := Resource{Type: r.Type, Class: r.Class, Name: r.Name, Actions: []string{}}
 		if r.Type == typeRegistry {
 			if slices.Contains(r.Actions, "*") && allowed(auth.List, "") {
-				access.Catalog = true
 				got.Actions = []string{"*"}
 			}
 		} else {
 			for _, a := range r.wanted() {
 				if allowed(a, r.Name) {
-					access.Repositories[r.Name] = append(access.Repositories[r.Name], a)
 					got.Actions = append(got.Actions, string(a))
 				}
 			}
@@ -134,19 +130,26 @@ func grant(list []Resource, allowed func(auth.Action, string) bool) (auth.Access
 			granted = append(granted, got)
 		}
 	}
-	return access, granted
+	return granted
 }
 
-// access reads back what grant wrote. What it does not know gives nothing.
+// access reads back what grant wrote. Nothing is added to what the token says:
+// push there is push alone, and what is not known here gives nothing.
 func access(list []Resource) *auth.Access {
-	a, _ := grant(list, func(auth.Action, string) bool { return true })
-	// Nothing is added to what the token says: push there is push alone.
+	a := &auth.Access{Repositories: map[string][]auth.Action{}}
 	for _, r := range list {
-		if r.Type == typeRepository {
-			a.Repositories[r.Name] = slices.DeleteFunc(slices.Clone(a.Repositories[r.Name]), func(x auth.Action) bool { return !slices.Contains(r.Actions, string(x)) })
+		switch {
+		case r.Type == typeRegistry && r.Name == catalog:
+			a.Catalog = a.Catalog || slices.Contains(r.Actions, "*")
+		case r.Type == typeRepository && oci.CheckRepository(r.Name) == nil:
+			for _, action := range auth.Grantable {
+				if slices.Contains(r.Actions, string(action)) {
+					a.Repositories[r.Name] = append(a.Repositories[r.Name], action)
+				}
+			}
 		}
 	}
-	return &a
+	return a
 }
 
 // String is the form of a scope.
