@@ -307,7 +307,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 
 func TestFileLimitIsRaised(t *testing.T) {
 	if soft, hard := fileLimits(t); soft != hard {
-		t.Errorf("this process may open %d files, it could %d", soft, hard)
+		t.Errorf("this process may open %s files, it could %s", soft, hard)
 	}
 	if n := DefaultMost(); n < 64 || n > 10_000 || (n > 64 && n > fileLimit()/2) {
 		t.Errorf("%d connections by default", n)

@@ -22,6 +22,11 @@ type conn struct {
 	helloed bool
 	shown   *tls.Certificate
 
+	// last is the end of what was read in the handshake: OpenSSL sends its alert
+	// in the clear where TLS 1.3 wants it encrypted, and crypto/tls cannot tell.
+	last    [alertRecord]byte
+	greeted bool // the handshake is over
+
 	bounds *bounds
 	once   sync.Once
 
@@ -46,7 +51,23 @@ func (c *conn) Read(p []byte) (int, error) {
 		p[0] = c.first[0]
 		return 1, nil
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if !c.greeted && n > 0 {
+		tail := append(c.last[:], p[max(0, n-alertRecord):n]...)
+		copy(c.last[:], tail[len(tail)-alertRecord:])
+	}
+	return n, err
+}
+
+// alertRecord is the length of an alert in the clear: type, version, length,
+// level, description (RFC 8446, sections 5.1 and 6).
+const alertRecord = 7
+
+// clearAlert is the alert in the clear that was read last, if that was one.
+func (c *conn) clearAlert() (tls.AlertError, bool) {
+	const alertType, fatal = 0x15, 2
+	r := c.last
+	return tls.AlertError(r[6]), r[0] == alertType && r[1] == 3 && r[3] == 0 && r[4] == 2 && r[5] == fatal
 }
 
 // ReadFrom lets the kernel send files.

@@ -162,6 +162,7 @@ func (l *Listener) greet(c *conn) {
 		return
 	}
 	if first != handshakeByte || l.tls == nil {
+		c.greeted = true
 		l.give(c, c)
 		return
 	}
@@ -179,6 +180,7 @@ func (l *Listener) greet(c *conn) {
 		_ = c.Close()
 		return
 	}
+	c.greeted = true
 	l.config.Refusals.connected(c)
 	switch secured.ConnectionState().NegotiatedProtocol {
 	case "", "h2", "http/1.1":

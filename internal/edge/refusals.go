@@ -22,17 +22,20 @@ type Reason string
 // The reasons, from the clearest to the vaguest.
 const (
 	// Untrusted: the client said that it does not trust the certificate. All of
-	// Go's clients (docker, podman, skopeo, containerd), OpenSSL and browsers do
-	// say so, by an alert.
+	// Go's clients (docker, podman, skopeo, containerd), those on OpenSSL (curl,
+	// Python) and browsers say so, by an alert.
 	Untrusted Reason = "untrusted"
 	// WrongName: the client asked for a name that is not in the certificate.
 	WrongName Reason = "wrong-name"
+	// Expired: the certificate's time is over, or the client's clock says so.
+	Expired Reason = "expired"
 	// SpokeHTTP: the client spoke HTTP without TLS from where that is not served.
 	SpokeHTTP Reason = "plain-http"
 	// OldTLS: the client knows nothing newer than TLS 1.1, or shares no cipher.
 	OldTLS Reason = "old-tls"
-	// HungUp: the client closed after it saw the certificate, without a word. A
-	// check of health does that, too, so it is listed but not logged.
+	// HungUp: the client closed after it saw the certificate, without a word.
+	// Node.js does so if it does not trust it, but a check of health as well, so
+	// it is listed but not logged.
 	HungUp Reason = "hung-up"
 	// Failed: the handshake failed for another reason. Scanners of ports do
 	// this, so it is listed but not logged.
@@ -110,6 +113,9 @@ func (s *Refusals) handshake(c *conn, err error) {
 	if s == nil || !c.helloed {
 		return // what came was not TLS, or stopped before it said anything
 	}
+	if alert, clear := c.clearAlert(); clear {
+		err = &net.OpError{Op: "remote error", Err: alert}
+	}
 	reason := handshakeReason(c, err)
 	r := Refusal{Reason: reason, Detail: clip(err.Error()), Name: safeHost(c.name), ALPN: safeALPN(c.alpn)}
 	s.note(addrOf(c.RemoteAddr()), r, trustAddress(s.public, r.Name, c.LocalAddr()))
@@ -129,7 +135,7 @@ func (s *Refusals) connected(c *conn) {
 	key := peerKey(addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, reason := range []Reason{Untrusted, WrongName, SpokeHTTP, OldTLS, HungUp, Failed} {
+	for _, reason := range []Reason{Untrusted, WrongName, Expired, SpokeHTTP, OldTLS, HungUp, Failed} {
 		if r := s.rows[refusalKey{key, reason}]; r != nil {
 			r.Connected = s.now()
 		}
@@ -204,6 +210,8 @@ func advice(addr netip.Addr, r Refusal, trust string) string {
 			return "it asked for a name that no certificate can have"
 		}
 		return "add " + r.Name + " to tls.names, or let it use a name that is there"
+	case Expired:
+		return "renew the server's certificate if it has ended; else set the clock of " + addr.String()
 	case OldTLS:
 		return "it needs TLS 1.2 or newer: update that client"
 	case HungUp:
@@ -232,7 +240,11 @@ func handshakeReason(c *conn, err error) Reason {
 		if !slices.Contains(certificateAlerts, op.Err.Error()) {
 			return Failed
 		}
-		if c.name != "" && c.shown != nil && !covers(c.shown, c.name) {
+		// Go says bad_certificate of all that follows.
+		switch {
+		case op.Err.Error() == "tls: expired certificate" || c.shown != nil && leafOf(c.shown).NotAfter.Before(time.Now()):
+			return Expired
+		case c.name != "" && c.shown != nil && !covers(c.shown, c.name):
 			return WrongName
 		}
 		return Untrusted
@@ -250,14 +262,19 @@ func handshakeReason(c *conn, err error) Reason {
 
 // covers tells whether a certificate is good for a name.
 func covers(cert *tls.Certificate, name string) bool {
-	leaf := cert.Leaf
-	if leaf == nil {
-		var err error
-		if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
-			return false
-		}
+	return leafOf(cert).VerifyHostname(name) == nil
+}
+
+// leafOf is the server's own certificate of a chain.
+func leafOf(cert *tls.Certificate) *x509.Certificate {
+	if cert.Leaf != nil {
+		return cert.Leaf
 	}
-	return leaf.VerifyHostname(name) == nil
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		return &x509.Certificate{} // crypto/tls has refused it before
+	}
+	return leaf
 }
 
 func safeALPN(list []string) []string {

@@ -11,10 +11,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"slipway/test/harness"
 )
 
 // logBuffer is written by the server's goroutines.
@@ -65,7 +68,9 @@ func TestRefusals(t *testing.T) {
 		"by a name that is no name": {dial(&tls.Config{RootCAs: none, ServerName: "$(reboot)"}), WrongName, "", "it asked for a name that no certificate can have", true},
 		"says what another CA would mean": {dial(&tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return errors.New("no") }}),
 			Untrusted, "", "on 127.0.0.1 run: slipway trust %s", true},
-		"is too old": {dial(&tls.Config{RootCAs: none, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}), OldTLS, "", "it needs TLS 1.2 or newer: update that client", true},
+		"does not trust, by OpenSSL and TLS 1.3": {openSSL("TLSv1_3"), Untrusted, "", "on 127.0.0.1 run: slipway trust %s", true},
+		"does not trust, by OpenSSL and TLS 1.2": {openSSL("TLSv1_2"), Untrusted, "", "on 127.0.0.1 run: slipway trust %s", true},
+		"is too old":                             {dial(&tls.Config{RootCAs: none, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}), OldTLS, "", "it needs TLS 1.2 or newer: update that client", true},
 		"hangs up": {func(t *testing.T, addr string) {
 			conn, err := net.Dial("tcp", addr)
 			if err != nil {
@@ -109,6 +114,42 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("after a success: %+v", l)
 			}
 		})
+	}
+}
+
+// openSSL is Python, which uses that library as curl does.
+func openSSL(version string) func(t *testing.T, addr string) {
+	const program = `
+import socket, ssl, sys
+c = ssl.create_default_context()
+c.minimum_version = c.maximum_version = ssl.TLSVersion[sys.argv[3]]
+c.wrap_socket(socket.create_connection((sys.argv[1], int(sys.argv[2]))), server_hostname=sys.argv[1])`
+	return func(t *testing.T, addr string) {
+		host, port, _ := net.SplitHostPort(addr)
+		out, err := exec.Command(harness.Tool(t, "python3"), "-c", program, host, port, version).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "CERTIFICATE_VERIFY_FAILED") {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// A certificate that has ended is not a question of trust.
+func TestEndedCertificate(t *testing.T) {
+	cert, roots := certificate(t, "127.0.0.1")
+	ended := *cert.Leaf
+	ended.NotAfter = time.Now().Add(-time.Minute)
+	refusals := NewRefusals(slog.New(slog.DiscardHandler), "")
+	s := serveBoth(t, http.HandlerFunc(say), ListenerConfig{Refusals: refusals, Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return &tls.Certificate{Certificate: cert.Certificate, PrivateKey: cert.PrivateKey, Leaf: &ended}, nil
+	}})
+	late := &tls.Config{RootCAs: roots, Time: func() time.Time { return time.Now().Add(48 * time.Hour) }}
+	if c, err := tls.Dial("tcp", s.addr, late); err == nil {
+		_ = c.Close()
+		t.Fatal("the client connected")
+	}
+	eventually(t, "the refusal", func() bool { return len(refusals.List()) == 1 })
+	if r := refusals.List()[0]; r.Reason != Expired || !strings.Contains(r.Advice, "renew the server's certificate") {
+		t.Errorf("%+v", r)
 	}
 }
 

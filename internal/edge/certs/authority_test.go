@@ -3,30 +3,16 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
-
-var errNoOpenSSL = errors.New("openssl is not installed")
-
-func opensslFingerprint(path string) (string, error) {
-	program, err := exec.LookPath("openssl")
-	if err != nil {
-		return "", errNoOpenSSL
-	}
-	out, err := exec.Command(program, "x509", "-in", path, "-noout", "-fingerprint", "-sha256").Output()
-	_, hex, _ := strings.Cut(strings.TrimSpace(string(out)), "=")
-	return "sha256:" + strings.ToLower(strings.ReplaceAll(hex, ":", "")), err
-}
 
 // lab is a folder with an authority that can be opened again and again.
 type lab struct {
