@@ -4,6 +4,7 @@ package trust
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,21 +36,35 @@ func refused(t *testing.T, c harness.Command) {
 	}
 }
 
-// clients are what pulls, each with nothing but its defaults.
-func clients(t *testing.T, r *registry) map[string]harness.Command {
+// use is what a client does with a registry.
+type use struct {
+	pull harness.Command
+	push []harness.Command // what was pulled, under another name
+}
+
+// clients are those of a host, each with nothing but its defaults.
+func clients(t *testing.T, r *registry) map[string]use {
 	t.Helper()
 	engine := harness.StartEngine(t, "--bridge=none", "--iptables=false", "--ip6tables=false")
-	home := t.TempDir()
-	env := []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + home, "XDG_RUNTIME_DIR=" + home, "TMPDIR=" + os.TempDir()}
-	store := t.TempDir()
-	ref := r.Host() + "/team/app:1"
-	return map[string]harness.Command{
-		"docker": engine.Docker("pull", ref),
-		"podman": {Path: harness.Tool(t, "podman"), Env: env, Args: []string{"--root", store + "/root", "--runroot", store + "/run", "--tmpdir", store + "/tmp",
-			"--storage-driver=vfs", "--events-backend=none", "--cgroup-manager=cgroupfs", "--runtime=runc", "pull", ref}},
-		"buildah": {Path: harness.Tool(t, "buildah"), Env: env, Args: []string{"--root", store + "/broot", "--runroot", store + "/brun", "--storage-driver=vfs", "pull", "--policy=always", ref}},
-		"skopeo":  {Path: harness.Tool(t, "skopeo"), Env: env, Args: []string{"inspect", "docker://" + ref}},
-		"ctr":     containerd(t).With("images", "pull", "--snapshotter", "native", "--hosts-dir", "/etc/containerd/certs.d", ref),
+	home, store := t.TempDir(), t.TempDir()
+	client := func(name string, args ...string) harness.Command {
+		return harness.Command{Path: harness.Tool(t, name), Args: args, Env: []string{
+			"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + home, "XDG_RUNTIME_DIR=" + home, "TMPDIR=" + os.TempDir(),
+		}}
+	}
+	podman := client("podman", "--root", store+"/p", "--runroot", store+"/prun", "--tmpdir", store+"/tmp",
+		"--storage-driver=vfs", "--events-backend=none", "--cgroup-manager=cgroupfs", "--runtime=runc")
+	buildah := client("buildah", "--root", store+"/b", "--runroot", store+"/brun", "--storage-driver=vfs")
+	skopeo := client("skopeo")
+	ctr := containerd(t)
+	const hosts = "--hosts-dir=/etc/containerd/certs.d" // Kubernetes has config_path for this
+	ref, to := r.Host()+"/team/app:1", r.Host()+"/pushed/"
+	return map[string]use{
+		"docker":  {engine.Docker("pull", ref), []harness.Command{engine.Docker("tag", ref, to+"docker:1"), engine.Docker("push", to+"docker:1")}},
+		"podman":  {podman.With("pull", ref), []harness.Command{podman.With("push", ref, to+"podman:1")}},
+		"buildah": {buildah.With("pull", "--policy=always", ref), []harness.Command{buildah.With("push", ref, to+"buildah:1")}},
+		"skopeo":  {skopeo.With("inspect", "docker://"+ref), []harness.Command{skopeo.With("copy", "docker://"+ref, "docker://"+to+"skopeo:1")}},
+		"ctr":     {ctr.With("images", "pull", "--snapshotter=native", hosts, ref), []harness.Command{ctr.With("images", "push", hosts, to+"ctr:1", ref)}},
 	}
 }
 
@@ -91,7 +106,7 @@ func TestClients(t *testing.T) {
 	r := newRegistry(t)
 	list := clients(t, r)
 	for _, c := range list {
-		refused(t, c)
+		refused(t, c.pull)
 	}
 	var result struct {
 		Steps []struct {
@@ -114,8 +129,13 @@ func TestClients(t *testing.T) {
 		}
 	}
 	for name, c := range list {
-		if _, err := c.Output(); err != nil {
-			t.Errorf("%s after trust: %v", name, err)
+		for _, command := range append([]harness.Command{c.pull}, c.push...) {
+			if _, err := command.Output(); err != nil {
+				t.Errorf("%s after trust: %v", name, err)
+			}
+		}
+		if status := r.Status("/v2/pushed/" + name + "/manifests/1"); status != http.StatusOK {
+			t.Errorf("what %s pushed: status %d", name, status)
 		}
 	}
 	if _, err := os.Stat("/etc/docker/daemon.json"); !os.IsNotExist(err) {
@@ -123,7 +143,7 @@ func TestClients(t *testing.T) {
 	}
 	slipway(t, "trust", r.Host(), "--undo")
 	for _, c := range list {
-		refused(t, c)
+		refused(t, c.pull)
 	}
 }
 
@@ -143,18 +163,40 @@ func TestPastedLine(t *testing.T) {
 		}
 	})
 	for _, c := range list {
-		refused(t, c)
+		refused(t, c.pull)
 	}
 	if out, err := exec.Command("sh", "-c", line).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for name, c := range list {
-		if _, err := c.Output(); err != nil {
+		if _, err := c.pull.Output(); err != nil {
 			t.Errorf("%s after the line: %v", name, err)
 		}
 	}
 	slipway(t, "trust", r.Host(), "--undo") // knows what the line wrote
 	for _, c := range list {
-		refused(t, c)
+		refused(t, c.pull)
+	}
+}
+
+// TestInsecure is what people did before: it goes on working, and trust says
+// that it is no longer needed.
+func TestInsecure(t *testing.T) {
+	cleanEtc(t)
+	r := newRegistry(t)
+	engine := harness.StartEngine(t, "--bridge=none", "--iptables=false", "--ip6tables=false", "--insecure-registry="+r.Host())
+	if _, err := engine.Docker("pull", r.Host()+"/team/app:1").Output(); err != nil {
+		t.Errorf("docker with insecure-registries, without trust: %v", err)
+	}
+	if err := os.MkdirAll("/etc/docker", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/etc/docker/daemon.json", []byte(`{"insecure-registries": ["`+r.Host()+`"]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fingerprint, _ := r.announced(t)
+	out := slipway(t, "trust", r.Host(), "--fingerprint", fingerprint, "--for", "docker")
+	if !strings.Contains(out, "/etc/docker/daemon.json has "+r.Host()+" in insecure-registries") {
+		t.Errorf("it does not warn:\n%s", out)
 	}
 }
