@@ -28,6 +28,8 @@ var allowed = map[string][]string{
 	"internal/auth/token":   {"internal/auth", "internal/auth/account", "internal/auth/login", "internal/auth/policy", "internal/oci"},
 	"internal/auth/login":   {"internal/auth", "internal/auth/account", "internal/oci"},
 
+	"internal/auth/workload": {"internal/auth", "internal/oci"},
+
 	"internal/registry": {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
 	"internal/mirror":   {"internal/db", "internal/meta", "internal/oci", "internal/registry"},
 	"internal/gc":       {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
