@@ -23,8 +23,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"slipway/internal/auth"
-	"slipway/internal/auth/account"
-	"slipway/internal/auth/policy"
 	"slipway/internal/remote"
 	"slipway/internal/rest"
 )
@@ -126,11 +124,6 @@ func serverURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-func isLoopbackHost(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
 // credentials are who asks; nil if nobody is known.
 func (f *apiFlags) credentials(cmd *cobra.Command, host string) (*url.Userinfo, error) {
 	if f.login != "" {
@@ -158,6 +151,17 @@ func (f *apiFlags) credentials(cmd *cobra.Command, host string) (*url.Userinfo, 
 		return nil, nil
 	}
 	return url.UserPassword(config.Username, config.Password), nil
+}
+
+// password reads one from a line of standard input, or asks a person.
+func (f *apiFlags) password(cmd *cobra.Command, stdin bool, prompt string) (string, error) {
+	if !stdin {
+		return askSecret(cmd, prompt)
+	}
+	if f.lines == nil {
+		f.lines = bufio.NewReader(cmd.InOrStdin())
+	}
+	return readSecret(f.lines)
 }
 
 // loginTransport says who asks, to one host only: not to where it redirects.
@@ -270,10 +274,7 @@ func withLocalAPI(ctx context.Context, data string, builds bool, fn func(*endpoi
 		return err
 	}
 	defer func() { err = errors.Join(err, st.close(context.WithoutCancel(ctx))) }()
-	config, err := localConfig(st, log)
-	if err != nil {
-		return err
-	}
+	config := localConfig(st, log)
 	if builds {
 		b, err := openBuilder(ctx, st, buildSettings{builders: stringList{"none"}, compression: "gzip", parallel: 1}, nil, nil, log)
 		if err != nil {
@@ -295,19 +296,13 @@ func withLocalAPI(ctx context.Context, data string, builds bool, fn func(*endpoi
 }
 
 // localConfig is the API for whoever may enter the data folder.
-func localConfig(st *store, log *slog.Logger) (rest.Config, error) {
-	generation := auth.NewGeneration(st.db)
-	accounts, err := account.New(account.Config{DB: st.db, Log: log, Generation: generation})
-	if err != nil {
-		return rest.Config{}, err
-	}
+func localConfig(st *store, log *slog.Logger) rest.Config {
 	return rest.Config{
 		DB: st.db, Registry: st.registry, Collector: st.collector, Log: log,
 		Authorize: func(*http.Request, auth.Action, string) error { return nil },
 		Access: &rest.Access{
-			Accounts: accounts,
-			Policy:   policy.New(policy.Config{DB: st.db, Generation: generation, Accounts: accounts.Any, Log: log}),
-			Caller:   func(*http.Request) auth.Identity { return auth.Local },
+			Accounts: st.accounts, Policy: st.policy,
+			Caller: func(*http.Request) auth.Identity { return auth.Local },
 		},
-	}, nil
+	}
 }

@@ -74,37 +74,51 @@ images in any registry that speaks the OCI distribution protocol.`,
 		SilenceUsage:               true,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			err := fmt.Errorf("there is no command %q; 'slipway --help' lists them", args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				err = fmt.Errorf("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
-			}
-			return usageError{err}
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:                       knownCommand,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; run '%s --help' for its flags", err, c.CommandPath())}
 	})
 	root.AddCommand(
 		newBenchCommand(),
+		newLoginCommand(),
+		newLogoutCommand(),
 		newTrustCommand(),
 		newVersionCommand(),
 	)
 	root.AddCommand(serverCommands()...)
+	root.AddCommand(accessCommands()...)
 	root.AddCommand(registryCommands()...)
-	for _, c := range root.Commands() {
+	countArguments(root)
+	return root
+}
+
+// knownCommand refuses a command that there is not, below a command that only
+// holds others.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("there is no command %q; '%s --help' lists them", args[0], cmd.CommandPath())
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		err = fmt.Errorf("there is no command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return usageError{err}
+}
+
+// countArguments makes a wrong number of arguments a mistake in usage.
+func countArguments(parent *cobra.Command) {
+	for _, c := range parent.Commands() {
+		countArguments(c)
 		if check := c.Args; check != nil {
 			c.Args = func(cmd *cobra.Command, args []string) error {
-				if err := check(cmd, args); err != nil {
-					return usageError{fmt.Errorf("%w; run '%s --help'", err, cmd.CommandPath())}
+				err := check(cmd, args)
+				if usage := (usageError{}); err == nil || errors.As(err, &usage) {
+					return err
 				}
-				return nil
+				return usageError{fmt.Errorf("%w; run '%s --help'", err, cmd.CommandPath())}
 			}
 		}
 	}
-	return root
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,6 +58,12 @@ func newHostTransport(host string, skipVerify bool) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: trustedRoots(host), InsecureSkipVerify: skipVerify} //nolint:gosec // asked for by the user
 	return t
+}
+
+// isLoopbackHost reports whether a host, without a port, is this machine.
+func isLoopbackHost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // untrusted says what to do about a certificate that was not accepted; "" for

@@ -1,5 +1,3 @@
-//go:build unix
-
 package main
 
 import (
@@ -14,17 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
-
-// password reads one from a line of standard input, or asks a person.
-func (f *apiFlags) password(cmd *cobra.Command, stdin bool, prompt string) (string, error) {
-	if !stdin {
-		return askSecret(cmd, prompt)
-	}
-	if f.lines == nil {
-		f.lines = bufio.NewReader(cmd.InOrStdin())
-	}
-	return readSecret(f.lines)
-}
 
 // readSecret reads a line. What ends it is no part of the secret.
 func readSecret(r *bufio.Reader) (string, error) {
