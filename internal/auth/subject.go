@@ -25,8 +25,12 @@ const (
 //
 //	anyone, authenticated
 //	user:anna, group:dev, robot:ci
-//	workload:repository=org/app,ref=refs/heads/*   every claim must match; * stands for any characters
+//	workload:issuer=github,repository=org/app,ref=refs/heads/*
 //	network:10.1.0.0/16, network:10.1.2.3
+//
+// Every claim of a workload must match; * stands for any characters. The issuer
+// must be among them, by its exact name: what a claim means is up to who makes
+// it.
 type Subject struct {
 	Kind    SubjectKind
 	Name    string
@@ -35,6 +39,10 @@ type Subject struct {
 }
 
 type claim struct{ name, pattern string }
+
+// ClaimIssuer is the claim of a workload that has the name of its issuer. It is
+// set by who verifies its token.
+const ClaimIssuer = "issuer"
 
 // ParseSubject reads a subject.
 func ParseSubject(s string) (Subject, error) {
@@ -72,6 +80,9 @@ func parseClaims(s string) (list []claim, err error) {
 			return nil, fmt.Errorf("%.100q is not CLAIM=VALUE", pair)
 		}
 		list = append(list, claim{name, pattern})
+	}
+	if !slices.ContainsFunc(list, func(c claim) bool { return c.name == ClaimIssuer && !strings.Contains(c.pattern, "*") }) {
+		return nil, fmt.Errorf("it does not say by whom: begin with %s=NAME, the issuer of the workload's token", ClaimIssuer)
 	}
 	return list, nil
 }

@@ -80,12 +80,13 @@ func TestSubjects(t *testing.T) {
 	at := netip.MustParseAddr
 	anna := auth.Identity{Kind: auth.KindUser, Name: "anna", Groups: []string{"dev"}, Address: at("10.1.2.3")}
 	ci := auth.Identity{Kind: auth.KindRobot, Name: "ci", Address: at("fd00::1")}
-	job := auth.Identity{Kind: auth.KindWorkload, Name: "x", Claims: map[string]string{"repository": "org/app", "ref": "refs/heads/main"}}
+	job := auth.Identity{Kind: auth.KindWorkload, Name: "x", Claims: map[string]string{"issuer": "hub", "repository": "org/app", "ref": "refs/heads/main"}}
 	nobody := auth.Nobody(at("::ffff:10.1.2.3"))
 	for subject, want := range map[string]string{
 		"anyone": "anna ci job nobody", "authenticated": "anna ci job",
 		"user:anna": "anna", "user:Anna": "", "user:ci": "", "robot:ci": "ci", "robot:anna": "", "group:dev": "anna", "group:ops": "",
-		"workload:repository=org/app": "job", "workload:repository=org/*,ref=refs/heads/main": "job", "workload:repository=org/app,ref=refs/tags/*": "", "workload:sub=*": "",
+		"workload:issuer=hub,repository=org/app": "job", "workload:issuer=hub,repository=org/*,ref=refs/heads/main": "job", "workload:issuer=hub,repository=org/app,ref=refs/tags/*": "",
+		"workload:issuer=hub,sub=*": "", "workload:issuer=lab,repository=org/app": "",
 		"network:10.1.0.0/16": "anna nobody", "network:10.1.2.3": "anna nobody", "network:10.2.0.0/16": "", "network:fd00::/8": "ci", "network:0.0.0.0/0": "anna nobody",
 	} {
 		s, err := auth.ParseSubject(subject)
@@ -101,7 +102,7 @@ func TestSubjects(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []string{"", "anna", "user:", "user:a:b", "group:", "anyone:x", "authenticated:", "network:", "network:10.0.0.0/33", "network:host", "workload:", "workload:a", "workload:=b", "workload:a=", "local:x", "User:anna"} {
+	for _, s := range []string{"", "anna", "user:", "user:a:b", "group:", "anyone:x", "authenticated:", "network:", "network:10.0.0.0/33", "network:host", "workload:", "workload:a", "workload:=b", "workload:a=", "workload:repository=org/app", "workload:issuer=*,repository=org/app", "local:x", "User:anna"} {
 		if got, err := auth.ParseSubject(s); err == nil {
 			t.Errorf("%q is a subject: %v", s, got)
 		}
@@ -134,7 +135,7 @@ func TestActors(t *testing.T) {
 }
 
 func FuzzSubject(f *testing.F) {
-	for _, s := range []string{"user:anna", "anyone", "network:10.0.0.0/8", "network:::1", "workload:a=b,c=*", "group:/a", "x:y"} {
+	for _, s := range []string{"user:anna", "anyone", "network:10.0.0.0/8", "network:::1", "workload:issuer=a,c=*", "group:/a", "x:y"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -38,7 +38,7 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String())
 const (
 	maxAuthorization = 64 << 10
 	maxUser          = 256
-	maxPassword      = 1024
+	maxPassword      = 16 << 10 // room for the token of a CI job
 )
 
 // ParseAuthorization reads the values of a request's Authorization headers.

@@ -7,6 +7,9 @@
 //	        name is its owner's, or "token" for whoever owns it
 //	Bearer  an access token (package token), or a personal or robot token
 //
+// In either, the token of a CI job (package workload) stands for the job, with
+// any user name.
+//
 // A password is checked with bcrypt, which is slow on purpose; so that this
 // neither slows down who is right nor lets others keep the processor busy,
 //
@@ -45,6 +48,8 @@ type Config struct {
 	// Access checks access tokens; nil refuses them. An error that is no
 	// *oci.Error is taken as the server's fault.
 	Access func(ctx context.Context, raw string) (auth.Identity, error)
+	// Workloads checks tokens of CI jobs; nil accepts none.
+	Workloads Workloads
 	// Address is where a request comes from. Default: its connection.
 	Address func(*http.Request) netip.Addr
 	// Failed is told of every refusal, for the audit log. It must not block.
@@ -54,6 +59,14 @@ type Config struct {
 	// Checks is how many passwords are checked at a time. Default: half of
 	// the processors, at least 1.
 	Checks int
+}
+
+// Workloads is package workload.
+type Workloads interface {
+	// Is reports whether a string looks like a token of a workload.
+	Is(raw string) bool
+	// Verify is the identity behind one. Its errors are *oci.Error.
+	Verify(ctx context.Context, raw string) (auth.Identity, error)
 }
 
 // Attempt is a login that was refused. User is what the caller wrote, and may
@@ -136,6 +149,8 @@ func (l *Login) identity(ctx context.Context, c Credentials, from netip.Addr) (a
 	switch {
 	case c.Scheme == None:
 		return auth.Nobody(from), nil
+	case l.Workloads != nil && l.Workloads.Is(c.Secret):
+		return l.Workloads.Verify(ctx, c.Secret)
 	case c.Scheme == Bearer && !isToken:
 		if l.Access == nil {
 			return auth.Identity{}, oci.NewError(oci.CodeUnauthorized, "access tokens are not accepted here: show a user name and password, or a personal or robot token")

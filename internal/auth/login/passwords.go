@@ -47,7 +47,8 @@ type passwords struct {
 	flights  singleflight.Group
 	slots    chan struct{}
 	waiting  atomic.Int64
-	checks   atomic.Int64 // bcrypt checks so far
+	checks   atomic.Int64 // so far
+	rounds   atomic.Int64 // of bcrypt so far, 2^cost for each hash
 }
 
 func newPasswords(a *account.Accounts, checks int, now func() time.Time) (*passwords, error) {
@@ -155,20 +156,24 @@ func (p *passwords) fits(hash, password string) bool {
 	highest := p.highest()
 	cost, err := bcrypt.Cost([]byte(hash))
 	if err != nil {
-		burn(highest)
+		p.burn(highest)
 		return false
 	}
+	p.rounds.Add(1 << cost)
 	if bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil {
 		return true
 	}
 	for c := cost; c < highest; c++ {
-		burn(c)
+		p.burn(c)
 	}
 	return false
 }
 
 // burn takes as long as a check of that cost.
-func burn(cost int) { _, _ = bcrypt.GenerateFromPassword([]byte("no password"), cost) }
+func (p *passwords) burn(cost int) {
+	p.rounds.Add(1 << cost)
+	_, _ = bcrypt.GenerateFromPassword([]byte("no password"), cost)
+}
 
 func tooMany(why string, wait time.Duration) *oci.Error {
 	seconds := int64((wait + time.Second - 1) / time.Second)

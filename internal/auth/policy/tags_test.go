@@ -132,7 +132,7 @@ func TestRulesAreChecked(t *testing.T) {
 
 func TestRulesAreReadBack(t *testing.T) {
 	w := newWorld(t, 0)
-	in := w.rule("workload:repository=org/*,ref=refs/heads/main", "push,pull", "org/**")
+	in := w.rule("workload:issuer=hub,repository=org/*,ref=refs/heads/main", "push,pull", "org/**")
 	list, err := policy.Rules(w.db.Read(ctx))
 	if err != nil || len(list) != 1 || list[0].String() != in.String() || list[0].ID != in.ID || list[0].Created == 0 {
 		t.Errorf("%v became %v, %v", in, list, err)
