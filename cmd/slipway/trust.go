@@ -278,21 +278,30 @@ func (o *trustOptions) finish(cmd *cobra.Command, machine *trust.Machine, result
 	if !o.dryRun {
 		failed = machine.Apply(cmd.Context(), result.Plan)
 	}
+	if !o.undo && !slices.ContainsFunc(result.Steps, func(s trust.Step) bool { return len(s.Files) > 0 }) {
+		failed = errors.New("nothing was written: do what stands above")
+	}
 	if o.output == "json" {
 		return errors.Join(printJSON(cmd.OutOrStdout(), result), failed)
 	}
 	w := &stickyWriter{w: cmd.OutOrStdout()}
-	result.print(w, o.undo)
+	result.print(w)
+	switch {
+	case o.undo && len(result.Steps) == 0:
+		fmt.Fprintf(w, "There is nothing that trust wrote for %s.\n", result.Host)
+	case !o.undo && !o.dryRun && failed == nil:
+		fmt.Fprintf(w, "%s answers with a certificate of this authority.\n", result.Host)
+	}
 	return errors.Join(w.err, failed)
 }
 
-func (r *trustResult) print(w io.Writer, undo bool) {
+// print shows the steps for people.
+func (r *trustResult) print(w io.Writer) {
 	undone := map[trust.Action]string{trust.Write: "did not write", trust.Keep: "there already:", trust.Remove: "did not remove", trust.Leave: "left"}
 	if r.DryRun {
 		undone[trust.Write], undone[trust.Remove], undone[trust.Leave] = "would write", "would remove", "would leave"
 	}
 	done := map[trust.Action]string{trust.Write: "wrote", trust.Remove: "removed"}
-	failed := false
 	for _, s := range r.Steps {
 		fmt.Fprintln(w, s.Tool)
 		for _, f := range s.Files {
@@ -310,8 +319,7 @@ func (r *trustResult) print(w io.Writer, undo bool) {
 			}
 		}
 		if s.Failed != "" {
-			failed = true
-			continue // what failed is the command's error
+			continue // that is the command's error
 		}
 		if s.Restart != "" {
 			fmt.Fprintf(w, "  restart needed: %s\n", s.Restart)
@@ -332,11 +340,5 @@ func (r *trustResult) print(w io.Writer, undo bool) {
 	}
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(w, "warning: %s\n", warning)
-	}
-	switch {
-	case undo && len(r.Steps) == 0:
-		fmt.Fprintf(w, "There is nothing that trust wrote for %s.\n", r.Host)
-	case !undo && !r.DryRun && !failed:
-		fmt.Fprintf(w, "%s answers with a certificate of this authority.\n", r.Host)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Authority is the certificate that a machine is to trust for one registry.
@@ -80,18 +81,32 @@ func fingerprint(c *x509.Certificate) string {
 
 func subject(c *x509.Certificate) string {
 	if s := c.Subject.String(); s != "" {
-		return s
+		return printable(s)
 	}
 	return "(no name)"
 }
 
 // names is whom a server's certificate is for.
 func names(c *x509.Certificate) []string {
-	list := append([]string{}, c.DNSNames...)
+	list := []string{}
+	for _, name := range c.DNSNames {
+		list = append(list, printable(name))
+	}
 	for _, ip := range c.IPAddresses {
 		list = append(list, ip.String())
 	}
 	return list
+}
+
+// printable keeps a certificate, which anybody may have made, from steering the
+// terminal on which it is shown.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // ParseFingerprint reads a fingerprint as people may have it: with or without

@@ -72,6 +72,20 @@ func join(lines []string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// blockOf is h's block in a text, as it stands there.
+func blockOf(text string, h Host) string {
+	rest, _, whole := cutBlock(text, h)
+	if !whole {
+		return ""
+	}
+	all, without := split(text), split(rest)
+	begin := 0
+	for begin < len(without) && all[begin] == without[begin] {
+		begin++
+	}
+	return join(all[begin : begin+len(all)-len(without)])
+}
+
 // edited is the plan for a file of somebody else's after an edit.
 func edited(f File, after string) File {
 	switch {
@@ -80,7 +94,7 @@ func edited(f File, after string) File {
 	case strings.TrimSpace(after) == "":
 		f.Action = Remove
 	default:
-		f.Action, f.Content = Write, after
+		f.Action, f.after = Write, after
 	}
 	return f
 }

@@ -55,6 +55,7 @@ func (m *Machine) buildkitTable(h Host, f, ca File, stanza []string) ([]File, []
 		f.Action, f.Why = Leave, "a table cannot be added to it"
 		return []File{ca, f}, byHand
 	}
+	f.Content = blockOf(after, h)
 	return []File{ca, edited(f, after)}, nil
 }
 

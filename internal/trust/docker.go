@@ -20,7 +20,7 @@ func (m *Machine) dockerRootless() bool {
 	if m.System {
 		return false
 	}
-	places := []string{filepath.Join(m.Config, "docker"), filepath.Join(m.Config, "systemd/user/docker.service")}
+	places := []string{filepath.Join(m.Config, "docker/daemon.json"), filepath.Join(m.Config, "systemd/user/docker.service")}
 	if m.Runtime != "" {
 		places = append(places, filepath.Join(m.Runtime, "docker.sock"))
 	}
@@ -51,6 +51,9 @@ func dockerStep(m *Machine, h Host, a *Authority) (Step, error) {
 	switch m.OS {
 	case "linux":
 		s.Note = "the engine reads it at each request"
+		if !m.System {
+			s.Note = "your own engine reads it at each request; one of root's needs 'sudo slipway trust " + h.String() + "'"
+		}
 	case "darwin":
 		s.Todo = []string{
 			"security add-trusted-cert -r trustRoot -k ~/Library/Keychains/login.keychain-db '" + f.Path + "'",

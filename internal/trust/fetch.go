@@ -73,7 +73,7 @@ func Fetch(ctx context.Context, h Host, given *Authority) (*Offer, error) {
 	top := chain[len(chain)-1]
 	if top.CheckSignature(top.SignatureAlgorithm, top.RawTBSCertificate, top.Signature) != nil {
 		return nil, fmt.Errorf("%s shows a certificate that %s signed, but not that authority's own certificate: "+
-			"get it from whoever runs the registry, and give it with --ca-file FILE", h, top.Issuer)
+			"get it from whoever runs the registry, and give it with --ca-file FILE", h, printable(top.Issuer.String()))
 	}
 	offer.Authority, offer.Source = &Authority{top}, "the TLS handshake"
 	return offer, nil

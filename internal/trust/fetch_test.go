@@ -65,6 +65,19 @@ func TestFetchAndVerify(t *testing.T) {
 	}
 }
 
+// Anybody can put anything into a certificate.
+func TestNamesDoNotSteerTheTerminal(t *testing.T) {
+	a, err := NewAuthority([]byte(pemOf(issue(t, newSigner(t, "\x1b[2J\nCA"), time.Now().Add(time.Hour), "127.0.0.1"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{newSigner(t, "\x1b[2J\nCA").Subject(), printable(a.cert.Issuer.String())} {
+		if strings.ContainsAny(text, "\x1b\n") || !strings.Contains(text, "CA") {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
 func fingerprintOf(c tls.Certificate) string {
 	a, err := NewAuthority([]byte(pemOf(c)))
 	if err != nil {

@@ -126,7 +126,7 @@ END
     else
       printf 'left     %s: add to its host table: ca = "%s"\n' "$hosts" "$ca"
     fi
-    if ! grep -qs 'config_path.*/etc/containerd/certs\.d' /etc/containerd/config.toml; then
+    if ! grep -qs -e 'config_path.*/etc/containerd/certs\.d' -e '^disabled_plugins.*cri' /etc/containerd/config.toml; then
       echo 'containerd for Kubernetes, before 2.2: set config_path = "/etc/containerd/certs.d" in /etc/containerd/config.toml once, then: systemctl restart containerd'
     fi
   fi

@@ -45,12 +45,17 @@ func k3s(name, service string) tool {
 				f.Action, f.Why = Leave, err.Error()
 				s.Todo = []string{fmt.Sprintf("put this into %s, then run '%s':\n%s", f.Path, s.Restart, strings.Join(k3sLines(h, ca.Path, 0), "\n"))}
 			} else {
-				f = edited(f, after)
+				if f = edited(f, after); f.Action == Write {
+					f.Content = blockOf(after, h)
+				}
 			}
 			s.Files = []File{ca, f}
 			return s, nil
 		},
 		undo: func(m *Machine, h Host) (Step, error) {
+			if !m.System {
+				return Step{}, nil // it may not even be read
+			}
 			files, err := m.undoBlock(file, h, cleanConfigs)
 			if err != nil {
 				return Step{}, err

@@ -33,7 +33,8 @@ func (m *Machine) certificate(base, folder string, h Host, a *Authority) (File, 
 		if content != nil && old == nil {
 			continue // of somebody else
 		}
-		f.Action, f.Content = Write, string(a.file(h))
+		f.Action, f.after = Write, string(a.file(h))
+		f.Content = f.after
 		if old != nil {
 			f.Why = "in place of " + old.Fingerprint()
 		} else if name != certificates[0] {
@@ -74,7 +75,7 @@ func (m *Machine) undoCertificate(base, folder string, h Host) ([]File, error) {
 // whole plans a file that is trust's alone: one of the older contents is
 // replaced, another's file is left.
 func (m *Machine) whole(base, name, content string, older []string, why string) (File, error) {
-	f := File{Path: name, base: base, mode: 0o644, folder: true, Action: Write, Content: content}
+	f := File{Path: name, base: base, mode: 0o644, folder: true, Action: Write, Content: content, after: content}
 	var err error
 	if f.before, err = m.read(name); err != nil {
 		return f, err

@@ -25,13 +25,15 @@ type File struct {
 	Path   string `json:"path"`
 	Action Action `json:"action"`
 	Why    string `json:"why,omitempty"`
-	// Content is what Write writes.
+	// Content is what trust's part of the file is, for a plan to be shown. The
+	// rest of another's file may hold passwords.
 	Content string `json:"content,omitempty"`
 	// Done is set by Apply.
 	Done bool `json:"done"`
 
 	base   string      // the folder that writing must not leave
 	before []byte      // what the plan is made from; nil: no file
+	after  string      // all that Write writes
 	mode   fs.FileMode // for a new file
 	// folder is removed with the file, if it is empty then.
 	folder bool
@@ -207,7 +209,7 @@ func (m *Machine) apply(ctx context.Context, s *Step) error {
 		return nil
 	}
 	if m.Output == nil {
-		s.Todo = append(s.Todo, "run there: "+strings.Join(s.Run, " "))
+		s.Todo, s.Run = append(s.Todo, "run there: "+strings.Join(s.Run, " ")), nil
 		return nil
 	}
 	_, err := m.Output(ctx, s.Run[0], s.Run[1:]...)

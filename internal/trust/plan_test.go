@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
@@ -219,6 +220,30 @@ func TestAnothersCertificateStays(t *testing.T) {
 	}
 }
 
+// A plan is printed; what else is in a file is not for everybody.
+func TestPlansShowNoPasswords(t *testing.T) {
+	h, ca := host(t, "registry.lan:5000"), newSigner(t, "Test CA")
+	m := machine(t, map[string]string{"/etc/rancher/k3s/registries.yaml": "configs:\n  registry.lan:5000:\n    auth:\n      password: geheim\n", "/etc/buildkit/buildkitd.toml": "# geheim\n"})
+	shown := func(p *Plan, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(p)
+		if err != nil || strings.Contains(string(text), "geheim") {
+			t.Errorf("%v, %s", err, text)
+		}
+		return string(text)
+	}
+	p, err := m.Plan(h, ca.Authority, nil)
+	wants(t, shown(p, err), "ca_file: ", "[registry.", "slipway trust registry.lan:5000: begin ", "slipway trust registry.lan:5000: end")
+	apply(t, m, p, nil)
+	shown(p, nil)
+	shown(m.PlanUndo(h, nil))
+	put(t, m, "/etc/rancher/k3s/registries.yaml", "geheim: [")
+	put(t, m, "/etc/buildkit/buildkitd.toml", "password = geheim")
+	shown(m.Plan(h, ca.Authority, nil))
+}
+
 func TestTwoRegistries(t *testing.T) {
 	m := machine(t, furnished())
 	before := files(t, m)
@@ -292,6 +317,9 @@ func TestUser(t *testing.T) {
 		if strings.HasPrefix(name, "/etc") {
 			t.Errorf("it wrote %s", name)
 		}
+	}
+	if _, err := m.PlanUndo(h, nil); err != nil {
+		t.Error(err)
 	}
 	put(t, m, "/home/anna/xdg/docker/daemon.json", "{}")
 	p, err = m.Plan(h, ca.Authority, []string{"docker"})

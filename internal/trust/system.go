@@ -45,7 +45,8 @@ func systemStep(m *Machine, h Host, a *Authority) (Step, error) {
 		case content != nil && ours(h, content) == nil:
 			f.Action, f.Why = Leave, "it is of another authority"
 		default:
-			f.Action, f.Content = Write, string(a.file(h))
+			f.Action, f.after = Write, string(a.file(h))
+			f.Content = f.after
 		}
 		return Step{Files: []File{f}, Run: []string{s.program}, Note: "it now vouches for every name; programs that run see it after a restart"}, nil
 	}

@@ -63,7 +63,7 @@ func (m *Machine) write(f File) (err error) {
 			_ = root.Remove(temporary) // what failed before matters more
 		}
 	}()
-	_, err = file.WriteString(f.Content)
+	_, err = file.WriteString(f.after)
 	if err == nil {
 		err = dress(file, was, f.mode)
 	}
