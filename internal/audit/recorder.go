@@ -49,7 +49,7 @@ func (r *Recorder) Record(e Entry) {
 	}
 	if len(r.order) >= recordRoom {
 		r.missing += times
-		r.dropped.Add(uint64(times)) //nolint:gosec // it is positive
+		r.dropped.Add(uint64(times))
 		return
 	}
 	r.waiting[e] = &pending{r.db.Now().UnixMilli(), times}
@@ -107,7 +107,7 @@ func (r *Recorder) Flush(ctx context.Context) error {
 		for _, p := range waiting {
 			lost += p.times
 		}
-		r.dropped.Add(uint64(lost)) //nolint:gosec // it is positive
+		r.dropped.Add(uint64(lost))
 		r.mu.Lock()
 		r.missing += missing + lost
 		r.mu.Unlock()

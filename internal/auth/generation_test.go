@@ -16,7 +16,7 @@ func TestGeneration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close() //nolint:errcheck // a test
+	defer d.Close()
 	g := auth.NewGeneration(d)
 	current := func() int64 {
 		t.Helper()

@@ -342,7 +342,7 @@ func TestKeysRotate(t *testing.T) {
 func TestKeyFileIsChecked(t *testing.T) {
 	c := newClock()
 	for name, spoil := range map[string]func(path string) error{
-		"readable by others": func(path string) error { return os.Chmod(path, 0o644) }, //nolint:gosec // it is what must be found
+		"readable by others": func(path string) error { return os.Chmod(path, 0o644) },
 		"no JSON":            func(path string) error { return os.WriteFile(path, []byte("{"), 0o600) },
 		"a key cut off": func(path string) error {
 			return os.WriteFile(path, []byte(`{"keys":[{"id":"x","private":"AAAA"}]}`), 0o600)

@@ -71,7 +71,7 @@ func (b *bounded) fetch(r *http.Request) fetched {
 		f.err = err
 		return f
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	f.status, f.header = resp.StatusCode, resp.Header
 	f.body, f.err = io.ReadAll(io.LimitReader(resp.Body, fetchLimit+1))
 	if len(f.body) > fetchLimit {
