@@ -8,16 +8,14 @@
 # (NET_ADMIN) and switch packet forwarding on (/proc/sys); the engine's profiles
 # forbid mounts to anybody. Limits of builds, and runc, need control groups that can
 # be written. --privileged gives all that too, and every device with it. Whoever can
-# make this server build is as trusted as root of the host should be: keep the
-# port's level below admin, as it is.
+# make this server build is as trusted as root of the host should be.
 #
 # The volume: images, and the build cache with them, are beyond the container, and
 # on a file system that overlayfs can stand on. The container's own can't.
 #
-# Anyone who reaches the port may pull and push, as with registry:2; building is for
-# `docker exec`, unless -e SLIPWAY_ANONYMOUS=admin lets everybody do everything.
-# Publish the port on an address that only your network reaches:
-# -p 10.0.0.5:5000:5000
+# Building is for `docker exec`, and for accounts that a rule lets build. What else
+# there is to say is in deploy/Dockerfile: SLIPWAY_EXTERNAL_URL, and the first
+# password in `docker logs`.
 #
 # `make image-builder` builds this file with the programs and Debian beside it. For
 # serving alone there is the image of deploy/Dockerfile, which needs no rights.
@@ -29,7 +27,5 @@ EXPOSE 5000
 # Settings are variables, so that -e and flags after the image's name change them.
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     SLIPWAY_LISTEN=0.0.0.0:5000 \
-    SLIPWAY_DATA=/var/lib/slipway \
-    SLIPWAY_HTTP=allow \
-    SLIPWAY_ANONYMOUS=push
+    SLIPWAY_DATA=/var/lib/slipway
 ENTRYPOINT ["slipway", "serve"]

@@ -216,6 +216,10 @@ func (s *server) Run(ctx context.Context) error {
 	running.Go(func() { s.access.run(background) })
 	defer func() { stop(); running.Wait() }()
 
+	// Before anybody is served: there is no moment without the first user.
+	if err := s.announce(background); err != nil {
+		return err
+	}
 	failed := make(chan error, len(s.http))
 	for i, l := range []net.Listener{s.listener, s.control} {
 		go func() {
@@ -223,9 +227,6 @@ func (s *server) Run(ctx context.Context) error {
 				failed <- fmt.Errorf("serve on %s: %w", l.Addr(), err)
 			}
 		}()
-	}
-	if err := s.announce(background); err != nil {
-		return err
 	}
 	select {
 	case err := <-failed:

@@ -127,7 +127,8 @@ func (g *PlainGuard) addresses(r *http.Request, o Origin) (host, trust string) {
 }
 
 // needsNoTrust are paths that are the same for everybody and that a client
-// needs before it can speak TLS: nothing is told or changed there.
+// needs before it can speak TLS, and those by which a balancer asks whether the
+// server is up: nothing is told or changed there.
 func needsNoTrust(path string) bool {
-	return path == "/trust" || strings.HasPrefix(path, "/trust/")
+	return path == "/trust" || strings.HasPrefix(path, "/trust/") || path == "/healthz" || path == "/readyz"
 }

@@ -3,6 +3,7 @@
 package service
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"strings"
@@ -33,15 +34,17 @@ func TestBuilderContainer(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/Dockerfile", "FROM 127.0.0.1:5000/base/busybox:1 AS made\nRUN echo built in a container >/text\n"+
 		"FROM scratch\nCOPY --from=made /text /text\n")
-	write(t, dir+"/slipway.yaml", "compression: gzip\n") // Docker reads zstd since version 23
-	pushBusybox(t, engine, "127.0.0.1:5000/base/busybox:1")
+	docker("login", "--username=admin", "--password="+firstPassword(t, docker("logs", "registry")), "127.0.0.1:5000")
+	pushBusybox(t, engine, "127.0.0.1:5000/base/busybox:1", "")
 	docker("cp", dir, "registry:/app")
-	log := docker("exec", "registry", "slipway", "build", "/app")
-	t.Log(log)
-
-	digest := docker("exec", "registry", "slipway", "inspect", "127.0.0.1:5000/app:1")
-	_, digest, _ = strings.Cut(digest, "Digest:")
-	pull(t, engine, "127.0.0.1:5000/app:1", strings.Fields(digest)[0])
+	out := docker("exec", "registry", "slipway", "build", "/app", "-o", "json")
+	var outcome struct {
+		Tags []struct{ Repository, Tag, Digest string }
+	}
+	if err := json.Unmarshal([]byte(out), &outcome); err != nil || len(outcome.Tags) == 0 {
+		t.Fatalf("%v in the outcome: %s", err, out)
+	}
+	pull(t, engine, "127.0.0.1:5000/app:1", outcome.Tags[0].Digest)
 
 	t.Run("again after a restart", func(t *testing.T) {
 		docker("kill", "registry")
@@ -70,8 +73,9 @@ func runLine(t *testing.T) []string {
 	return nil
 }
 
-// pushBusybox makes an image of Debian's busybox, and pushes it as anybody may.
-func pushBusybox(t *testing.T, engine *harness.Engine, ref string) {
+// pushBusybox makes an image of Debian's busybox, and pushes it. Where refused is
+// not empty, that must fail and say so.
+func pushBusybox(t *testing.T, engine *harness.Engine, ref, refused string) {
 	t.Helper()
 	root := t.TempDir()
 	program, err := os.ReadFile(harness.Tool(t, "busybox"))
@@ -85,7 +89,13 @@ func pushBusybox(t *testing.T, engine *harness.Engine, ref string) {
 	file := t.TempDir() + "/root.tar"
 	harness.Run(t, harness.Tool(t, "tar"), "--create", "--file", file, "--directory", root, ".")
 	engine.Docker("import", "--change", "ENV PATH=/bin", file, ref).Run(t)
-	engine.Docker("push", ref).Run(t)
+	out, err := engine.Docker("push", ref).Output()
+	switch {
+	case refused == "" && err != nil:
+		t.Fatal(err)
+	case refused != "" && (err == nil || !strings.Contains(err.Error(), refused)):
+		t.Fatalf("docker push %s: %v, want it to fail with %q\n%s", ref, err, refused, out)
+	}
 }
 
 func write(t *testing.T, path, content string) {

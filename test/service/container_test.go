@@ -29,8 +29,7 @@ func TestContainer(t *testing.T) {
 	}
 	buildImage(t, engine)
 
-	// The line of the README.
-	id := docker("run", "-d", "-p", "5000:5000", "--restart=always", "--name", "registry", "slipway")
+	id := docker("run", "-d", "-p", "5000:5000", "--restart=always", "--name", "registry", "-e", "SLIPWAY_HTTP=allow", "-e", "SLIPWAY_ANONYMOUS=push", "slipway")
 	t.Cleanup(func() { docker("rm", "--force", "--volumes", "registry") })
 	waitReady(t)
 	first := harness.Push(t, harness.RandomImage(t, 1<<20, 3), repo+":1")
@@ -81,9 +80,9 @@ func TestContainer(t *testing.T) {
 	})
 }
 
-// TestHardenedContainer runs the image with what it does without: capabilities,
-// a writable root, and gaining privileges. Its data is in a named volume, which
-// outlives the container.
+// TestHardenedContainer runs the image as it is meant, which is with a login and
+// TLS, and with what it does without: capabilities, a writable root, and gaining
+// privileges. Its data is in a named volume, which outlives the container.
 func TestHardenedContainer(t *testing.T) {
 	engine := harness.StartEngine(t)
 	docker := func(args ...string) string {
@@ -97,12 +96,52 @@ func TestHardenedContainer(t *testing.T) {
 	docker(run...)
 	t.Cleanup(func() { docker("rm", "--force", "registry") })
 	waitReady(t)
-	digest := harness.Push(t, harness.RandomImage(t, 1<<20, 3), repo+":1")
+	if status := getStatus(t, url+"/v2/"); status != http.StatusUpgradeRequired {
+		t.Errorf("plain HTTP from outside: status %d, want 426", status)
+	}
+	pushBusybox(t, engine, repo+":1", "unauthorized")
+	docker("login", "--username=admin", "--password="+firstPassword(t, docker("logs", "registry")), "127.0.0.1:5000")
+	pushBusybox(t, engine, repo+":1", "")
+	digest := pushed(t, engine, repo+":1")
 
 	docker("rm", "--force", "registry")
 	docker(run...)
 	waitReady(t)
+	if log := docker("logs", "registry"); strings.Contains(log, firstStart) {
+		t.Errorf("the second start made another password:\n%s", log)
+	}
 	pull(t, engine, repo+":1", digest)
+}
+
+// firstStart is what the first start alone says.
+const firstStart = "Its password is shown this once"
+
+// firstPassword reads it as a person does: from the container's log.
+func firstPassword(t *testing.T, log string) string {
+	t.Helper()
+	_, after, found := strings.Cut(log, firstStart)
+	words := strings.Fields(strings.TrimPrefix(after, ":"))
+	if !found || len(words) == 0 {
+		t.Fatalf("the log shows no password:\n%s", log)
+	}
+	return words[0]
+}
+
+func getStatus(t *testing.T, url string) int {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// pushed is the digest under which the engine pushed an image.
+func pushed(t *testing.T, engine *harness.Engine, ref string) string {
+	t.Helper()
+	_, digest, _ := strings.Cut(engine.Docker("image", "inspect", "--format={{index .RepoDigests 0}}", ref).Run(t), "@")
+	return strings.TrimSpace(digest)
 }
 
 // buildImage runs what `make image` runs, with the test's own engine.
