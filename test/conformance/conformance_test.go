@@ -22,7 +22,6 @@ import (
 // that a changed default cannot quietly leave a test out.
 var options = []string{
 	"OCI_VERSION=dev",
-	"OCI_TLS=disabled",
 	"OCI_REPO1=conformance/repo1",
 	"OCI_REPO2=conformance/repo2",
 	"OCI_API_PULL=true",
@@ -58,8 +57,22 @@ var options = []string{
 }
 
 func TestConformance(t *testing.T) {
-	suite := harness.Tool(t, "conformance")
 	srv := harness.Start(t, harness.Options{Args: []string{"--sparse", "all"}})
+	conform(t, srv, "OCI_TLS=disabled")
+}
+
+// The same by TLS, for a user who logs in, where nobody else may do anything.
+func TestConformanceWithLogin(t *testing.T) {
+	srv := harness.Start(t, harness.Options{Args: []string{"--sparse", "all", "--anonymous", "none"}})
+	harness.Command{Path: harness.Binary(t), Args: []string{"user", "add", "suite", "--password-stdin", "--data", srv.Data()}, Stdin: []byte("a long password")}.Run(t)
+	harness.Run(t, harness.Binary(t), "policy", "add", "user:suite", "pull,push,delete", "conformance/**", "--data", srv.Data())
+	conform(t, srv, "OCI_TLS=enabled", "OCI_USERNAME=suite", "OCI_PASSWORD=a long password", "SSL_CERT_FILE="+filepath.Join(srv.Data(), "tls", "ca.crt"))
+}
+
+// conform runs the suite against a server and fails unless all of it passes.
+func conform(t *testing.T, srv *harness.Server, env ...string) {
+	t.Helper()
+	suite := harness.Tool(t, "conformance")
 	results := t.TempDir()
 
 	cmd := exec.Command(suite)
@@ -68,7 +81,7 @@ func TestConformance(t *testing.T) {
 		"PATH=" + os.Getenv("PATH"),
 		"OCI_REGISTRY=" + srv.Host(),
 		"OCI_RESULTS_DIR=" + results,
-	}, options...)
+	}, append(env, options...)...)
 	// The exit code is no guide: it is also 0 when the suite could not begin.
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
