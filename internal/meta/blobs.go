@@ -64,6 +64,9 @@ func AddBlob(tx *db.Tx, b Blob) (added bool, err error) {
 	if _, err := tx.Exec(`INSERT INTO blobs (digest, size, store_key, touched_at) VALUES (?, ?, ?, ?)`, b.Digest, b.Size, key, tx.Now()); err != nil {
 		return false, err
 	}
+	if err := growTotal(tx, b.Size); err != nil {
+		return false, err
+	}
 	if b.Key == "" {
 		if b.Content == nil {
 			b.Content = []byte{} // the empty blob is content too
@@ -91,9 +94,14 @@ func HealBlob(tx *db.Tx, b Blob, lost blob.Key) (healed bool, err error) {
 
 // Join makes a blob a member of a repository.
 func Join(tx *db.Tx, id RepoID, d oci.Digest) error {
-	_, err := tx.Exec(`INSERT INTO members (repository_id, digest, touched_at) VALUES (?, ?, ?)
-		ON CONFLICT (repository_id, digest) DO UPDATE SET touched_at = excluded.touched_at`, id, d, tx.Now())
-	return err
+	n, err := tx.Exec(`UPDATE members SET touched_at = ? WHERE repository_id = ? AND digest = ?`, tx.Now(), id, d)
+	if err != nil || n > 0 {
+		return err
+	}
+	if _, err := tx.Exec(`INSERT INTO members (repository_id, digest, touched_at) VALUES (?, ?, ?)`, id, d, tx.Now()); err != nil {
+		return err
+	}
+	return growBy(tx, id, d, 1)
 }
 
 // Touch tells collection that a client relies on a blob that it is told
@@ -106,12 +114,22 @@ func Touch(tx *db.Tx, repository string, d oci.Digest) (found bool, err error) {
 // Leave takes a blob out of a repository.
 func Leave(tx *db.Tx, id RepoID, d oci.Digest) (was bool, err error) {
 	n, err := tx.Exec(`DELETE FROM members WHERE repository_id = ? AND digest = ?`, id, d)
-	return n > 0, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return true, growBy(tx, id, d, -1)
 }
 
 // LeaveSome takes up to n blobs out of a repository and returns how many.
 func LeaveSome(tx *db.Tx, id RepoID, n int) (int64, error) {
-	return tx.Exec(`DELETE FROM members WHERE repository_id = ? AND digest IN (SELECT digest FROM members WHERE repository_id = ? LIMIT ?)`, id, id, n)
+	var bytes int64
+	if _, err := tx.Row(`SELECT COALESCE(SUM(b.size), 0) FROM blobs b WHERE b.digest IN (SELECT digest FROM members WHERE repository_id = ? ORDER BY digest LIMIT ?)`, []any{id, n}, &bytes); err != nil {
+		return 0, err
+	}
+	if err := grow(tx, id, -bytes); err != nil {
+		return 0, err
+	}
+	return tx.Exec(`DELETE FROM members WHERE repository_id = ? AND digest IN (SELECT digest FROM members WHERE repository_id = ? ORDER BY digest LIMIT ?)`, id, id, n)
 }
 
 // IsMember reports whether a repository holds a blob.

@@ -37,6 +37,15 @@ func PutManifest(tx *db.Tx, id RepoID, m *oci.Manifest, digest oci.Digest, conte
 	if has, err := tx.Exec(`UPDATE manifests SET pushed_at = ? WHERE repository_id = ? AND digest = ? AND media_type = ?`, tx.Now(), id, digest, m.MediaType); err != nil || has > 0 {
 		return err
 	}
+	_, had, err := HasManifest(tx, id, digest) // as another media type
+	if err != nil {
+		return err
+	}
+	if !had {
+		if err := grow(tx, id, int64(len(content))); err != nil {
+			return err
+		}
+	}
 	subject := sql.NullString{String: m.Subject.String(), Valid: m.Subject != ""}
 	annotations := ""
 	if m.Subject != "" && len(m.Annotations) > 0 {

@@ -167,8 +167,12 @@ func CountManifests(tx *db.Tx, d oci.Digest) (n int64, err error) {
 // garbage, to be deleted once this is durable.
 func RemoveBlob(tx *db.Tx, d oci.Digest) error {
 	var key sql.NullString
-	found, err := tx.Row(`SELECT store_key FROM blobs WHERE digest = ?`, []any{d}, &key)
+	var size int64
+	found, err := tx.Row(`SELECT store_key, size FROM blobs WHERE digest = ?`, []any{d}, &key, &size)
 	if err != nil || !found {
+		return err
+	}
+	if err := growTotal(tx, -size); err != nil {
 		return err
 	}
 	if key.Valid {

@@ -52,7 +52,8 @@ func MoveTag(tx *db.Tx, id RepoID, repository, tag string, to oci.Digest, c Chan
 // keepUntil (milliseconds since 1970). Collection frees its bytes after that.
 func DeleteManifest(tx *db.Tx, id RepoID, repository string, d oci.Digest, c Change, keepUntil int64, guards ...Guard) (deleted bool, err error) {
 	var mediaType string
-	if found, err := tx.Row(`SELECT media_type FROM manifests WHERE repository_id = ? AND digest = ?`, []any{id, d}, &mediaType); err != nil || !found {
+	var size int64
+	if found, err := tx.Row(`SELECT media_type, size FROM manifests WHERE repository_id = ? AND digest = ?`, []any{id, d}, &mediaType, &size); err != nil || !found {
 		return false, err
 	}
 	tags, err := TagsOf(tx, id, d)
@@ -72,6 +73,9 @@ func DeleteManifest(tx *db.Tx, id RepoID, repository string, d oci.Digest, c Cha
 		}
 	}
 	if _, err := tx.Exec(`DELETE FROM manifests WHERE repository_id = ? AND digest = ?`, id, d); err != nil {
+		return false, err
+	}
+	if err := grow(tx, id, -size); err != nil {
 		return false, err
 	}
 	list, err := json.Marshal(tags)

@@ -74,6 +74,7 @@ type Error struct {
 	Message string `json:"message"`
 	Detail  any    `json:"detail,omitempty"`
 	cause   error
+	status  int // 0: that of the code
 }
 
 // NewError makes an error of the given code.
@@ -81,6 +82,9 @@ func NewError(code Code, message string) *Error { return &Error{Code: code, Mess
 
 // WithDetail adds what a program can read, such as the digests that are missing.
 func (e *Error) WithDetail(detail any) *Error { e.Detail = detail; return e }
+
+// WithStatus answers with another HTTP status than that of the code.
+func (e *Error) WithStatus(status int) *Error { e.status = status; return e }
 
 // WithCause keeps the error that led to this one, for the log; clients never see it.
 func (e *Error) WithCause(err error) *Error { e.cause = err; return e }
@@ -96,8 +100,11 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Code == e.Code
 }
 
-// Status is the HTTP status that belongs to the code.
+// Status is the HTTP status that belongs to the error.
 func (e *Error) Status() int {
+	if e.status != 0 {
+		return e.status
+	}
 	if s, ok := statusOf[e.Code]; ok {
 		return s
 	}

@@ -113,6 +113,7 @@ func nameUnknown(repository string) error {
 // reports whether it could. An empty from means any repository for which
 // visible returns true.
 func (r *Registry) MountBlob(ctx context.Context, repository string, d oci.Digest, from string, visible func(string) bool) (mounted bool, err error) {
+	var a allowance
 	err = r.DB.Update(ctx, func(tx *db.Tx) error {
 		mounted = false
 		if ok, err := mayMount(tx, d, from, visible); err != nil || !ok {
@@ -121,13 +122,12 @@ func (r *Registry) MountBlob(ctx context.Context, repository string, d oci.Diges
 		if _, err := meta.AddBlob(tx, meta.Blob{Digest: d}); err != nil { // exists: only counts as use
 			return err
 		}
-		id, err := meta.EnsureRepository(tx, repository)
-		if err != nil {
-			return err
-		}
 		mounted = true
-		return meta.Join(tx, id, d)
+		return r.admit(tx, repository, &a, func(id meta.RepoID) error { return meta.Join(tx, id, d) })
 	})
+	if err == nil {
+		a.warn(r.Log)
+	}
 	return mounted && err == nil, err
 }
 

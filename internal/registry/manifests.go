@@ -104,15 +104,16 @@ func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
 	if p.Reference.Tag != "" {
 		tags = append([]string{p.Reference.Tag}, tags...)
 	}
+	var a allowance
 	err = r.DB.Update(context.WithoutCancel(ctx), func(tx *db.Tx) error {
-		id, err := meta.EnsureRepository(tx, p.Repository)
-		if err != nil {
-			return err
-		}
-		if err := checkEdges(tx, id, p.Repository, m, max(r.Sparse, p.Sparse)); err != nil {
-			return err
-		}
-		if err := meta.PutManifest(tx, id, m, digest, p.Content); err != nil {
+		var id meta.RepoID
+		if err := r.admit(tx, p.Repository, &a, func(repo meta.RepoID) error {
+			id = repo
+			if err := checkEdges(tx, id, p.Repository, m, max(r.Sparse, p.Sparse)); err != nil {
+				return err
+			}
+			return meta.PutManifest(tx, id, m, digest, p.Content)
+		}); err != nil {
 			return err
 		}
 		if err := events.Append(tx, events.Event{Kind: events.ManifestPushed, Repository: p.Repository, Digest: digest.String(), Actor: p.Change.Actor, Address: p.Change.Address, Cause: p.Change.Cause}); err != nil {
@@ -128,6 +129,9 @@ func (r *Registry) PutManifest(ctx context.Context, p Push) (Pushed, error) {
 		}
 		return nil
 	})
+	if err == nil {
+		a.warn(r.Log)
+	}
 	return Pushed{digest, m.Subject}, err
 }
 

@@ -334,6 +334,7 @@ func (w *world) check(rt *rapid.T) {
 		}
 	}
 	w.checkRows()
+	w.checkUse()
 	if len(w.faults) > 0 {
 		rt.Fatalf("%d faults:\n%s", len(w.faults), strings.Join(w.faults, "\n"))
 	}
@@ -378,6 +379,32 @@ func (w *world) checkImage(r *repo, d oci.Digest, layers []int) {
 		if _ = b.Close(); err != nil || !bytes.Equal(content, w.blobs[i]) {
 			w.fault("%s@%s: layer %d has %d wrong bytes: %v", r.name, d, i, len(content), err)
 		}
+	}
+}
+
+// checkUse compares the counters with what they count.
+func (w *world) checkUse() {
+	tx := w.db.Read(w.ctx)
+	if err := tx.Each(`SELECT name, bytes,
+			COALESCE((SELECT SUM(b.size) FROM members m JOIN blobs b ON b.digest = m.digest WHERE m.repository_id = r.id), 0)
+			+ COALESCE((SELECT SUM(size) FROM manifests m WHERE m.repository_id = r.id), 0)
+		FROM repositories r`, nil, func(scan func(...any) error) error {
+		var name string
+		var got, want int64
+		if err := scan(&name, &got, &want); err != nil {
+			return err
+		}
+		if got != want {
+			w.fault("%s uses %d bytes by its counter, and holds %d", name, got, want)
+		}
+		return nil
+	}); err != nil {
+		w.fault("read counters: %v", err)
+	}
+	total, err := meta.TotalUse(tx)
+	blobs, countErr := meta.CountBlobs(tx)
+	if err != nil || countErr != nil || total != blobs.Bytes {
+		w.fault("all blobs have %d bytes by their counter, and %d: %v %v", total, blobs.Bytes, err, countErr)
 	}
 }
 

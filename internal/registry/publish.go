@@ -33,11 +33,15 @@ type Moved struct {
 // error of it undoes everything. A guard that returns ErrSkipTag leaves that
 // tag where it is.
 func (r *Registry) Publish(ctx context.Context, list []Publication, c meta.Change, also func(*db.Tx) error, guards ...meta.Guard) (moved []Moved, err error) {
+	allowances := make([]allowance, len(list))
 	err = r.DB.Update(context.WithoutCancel(ctx), func(tx *db.Tx) error {
 		moved = nil
-		for _, p := range list {
-			m, err := publishOne(tx, p, c, r.guards(guards))
-			if err != nil {
+		for i, p := range list {
+			var m []Moved
+			if err := r.admit(tx, p.To, &allowances[i], func(id meta.RepoID) (err error) {
+				m, err = publishOne(tx, id, p, c, r.guards(guards))
+				return err
+			}); err != nil {
 				return fmt.Errorf("publish %s: %w", p.To, err)
 			}
 			moved = append(moved, m...)
@@ -50,6 +54,9 @@ func (r *Registry) Publish(ctx context.Context, list []Publication, c meta.Chang
 	if err != nil {
 		return nil, err
 	}
+	for i := range allowances {
+		allowances[i].warn(r.Log)
+	}
 	return moved, nil
 }
 
@@ -57,11 +64,7 @@ func (r *Registry) Publish(ctx context.Context, list []Publication, c meta.Chang
 // where it is while the others move.
 var ErrSkipTag = errors.New("the tag stays where it is")
 
-func publishOne(tx *db.Tx, p Publication, c meta.Change, guards []meta.Guard) (moved []Moved, err error) {
-	id, err := meta.EnsureRepository(tx, p.To)
-	if err != nil {
-		return nil, err
-	}
+func publishOne(tx *db.Tx, id meta.RepoID, p Publication, c meta.Change, guards []meta.Guard) (moved []Moved, err error) {
 	for _, d := range append([]oci.Digest{p.Digest}, p.Referrers...) {
 		if _, there, err := meta.StatManifest(tx, p.From, oci.Reference{Digest: d}); err != nil {
 			return nil, err

@@ -45,6 +45,8 @@ type Config struct {
 	// LowWater is the free space in bytes that uploads leave to the database
 	// and to collection. 0 turns the check off.
 	LowWater uint64
+	// Quota is how much repositories may hold.
+	Quota Quota
 	// Guards are asked of every move of a tag and every deletion of a
 	// manifest, after those of the call.
 	Guards []meta.Guard

@@ -31,6 +31,13 @@ func (r *Registry) StartUpload(ctx context.Context, repository string, a oci.Alg
 	if err := r.space.check(0); err != nil {
 		return UploadStatus{}, err
 	}
+	room, err := r.room(ctx, repository, "")
+	if err != nil {
+		return UploadStatus{}, err
+	}
+	if err := room.check(1); err != nil {
+		return UploadStatus{}, err
+	}
 	id, err := r.newUploadID(repository, a)
 	return UploadStatus{ID: id}, err
 }
@@ -77,7 +84,7 @@ func (r *Registry) AppendUpload(ctx context.Context, repository, id string, body
 	if err != nil {
 		return UploadStatus{}, err
 	}
-	w, err := r.receive(ctx, u, a, body)
+	w, err := r.receive(ctx, u, a, "", body)
 	if w == nil {
 		return UploadStatus{id, u.Size}, r.lost(ctx, u, err)
 	}
@@ -133,7 +140,7 @@ func (r *Registry) FinishUpload(ctx context.Context, repository, id string, d oc
 	if u.Version == 0 {
 		a = d.Algorithm() // nothing hashed yet
 	}
-	w, err := r.receive(ctx, u, a, body)
+	w, err := r.receive(ctx, u, a, d, body)
 	if w == nil {
 		return r.lost(ctx, u, err)
 	}
@@ -153,7 +160,7 @@ func (r *Registry) FinishUpload(ctx context.Context, repository, id string, d oc
 
 // PutBlob receives a whole blob in one request.
 func (r *Registry) PutBlob(ctx context.Context, repository string, d oci.Digest, body Body) error {
-	w, err := r.receive(ctx, meta.Upload{Repository: repository}, d.Algorithm(), body)
+	w, err := r.receive(ctx, meta.Upload{Repository: repository}, d.Algorithm(), d, body)
 	if w == nil {
 		return err
 	}
@@ -205,12 +212,23 @@ type incoming struct {
 
 // receive reads the body into the upload's tail or the blob store, hashing as
 // it goes. Nothing is durable yet. The result is nil if nothing was read; else
-// it holds all that arrived, also when the body ended in an error.
-func (r *Registry) receive(ctx context.Context, u meta.Upload, a oci.Algorithm, body Body) (*incoming, error) {
+// it holds all that arrived, also when the body ended in an error. d is what the
+// upload is to become, if that is known.
+func (r *Registry) receive(ctx context.Context, u meta.Upload, a oci.Algorithm, d oci.Digest, body Body) (*incoming, error) {
 	if err := checkPlace(u.Size, body); err != nil {
 		return nil, err
 	}
 	if err := r.space.check(max(body.Length, 0)); err != nil {
+		return nil, err
+	}
+	fits := room{bytes: -1}
+	if body.Length < 0 || u.Size+body.Length > r.InlineLimit { // few bytes are not worth two questions
+		var err error
+		if fits, err = r.room(ctx, u.Repository, d); err != nil {
+			return nil, err
+		}
+	}
+	if err := fits.check(u.Size + max(body.Length, 0)); err != nil {
 		return nil, err
 	}
 	hasher, err := oci.ResumeHasher(a, u.HashState)
@@ -218,13 +236,17 @@ func (r *Registry) receive(ctx context.Context, u meta.Upload, a oci.Algorithm, 
 		return nil, err
 	}
 	w := &incoming{Upload: u, hasher: hasher, began: u.State == ""}
-	src := &source{r: body.Reader, space: &r.space, limit: -1}
+	src := &source{r: body.Reader, space: &r.space, limit: -1, fits: fits, before: u.Size}
 	if body.Range != nil {
 		src.limit = body.Range.Length()
 	}
-	if err := r.store(ctx, w, src); err != nil && src.err == nil {
+	err = r.store(ctx, w, src)
+	if src.refused != nil {
+		err = src.refused // what arrived is of no use
+	}
+	if err != nil && (src.err == nil || src.refused != nil) {
 		if w.began {
-			_ = r.Blobs.Abort(ctx, w.State)
+			_ = r.Blobs.Abort(context.WithoutCancel(ctx), w.State)
 		}
 		return nil, err
 	}
@@ -305,17 +327,26 @@ func (r *Registry) finish(ctx context.Context, repository string, w *incoming, d
 		}
 	}
 	added := false
-	err = r.DB.Update(ctx, func(tx *db.Tx) (err error) {
-		if added, err = meta.AddBlob(tx, b); err != nil {
-			return err
-		}
-		if !added && w.lost != "" {
-			if added, err = meta.HealBlob(tx, b, w.lost); err != nil {
+	var a allowance
+	err = r.DB.Update(ctx, func(tx *db.Tx) error {
+		return r.admit(tx, repository, &a, func(id meta.RepoID) (err error) {
+			if added, err = meta.AddBlob(tx, b); err != nil {
 				return err
 			}
-		}
-		return publish(tx, repository, w, d)
+			if !added && w.lost != "" {
+				if added, err = meta.HealBlob(tx, b, w.lost); err != nil {
+					return err
+				}
+			}
+			return publish(tx, id, w, d)
+		})
 	})
+	if err == nil {
+		a.warn(r.Log)
+	}
+	if errors.Is(err, errQuota) && b.Key != "" {
+		_ = r.Blobs.Delete(ctx, b.Key) // no row names it, for certain
+	}
 	// After a failed commit the bytes stay: the row may yet turn out to be on
 	// disk. Collection finds out.
 	if err == nil && !added && b.Key != "" {
@@ -337,6 +368,7 @@ func (r *Registry) publishExisting(ctx context.Context, repository string, w *in
 		w.lost = key
 		return false, nil
 	}
+	var a allowance
 	err = r.DB.Update(ctx, func(tx *db.Tx) error {
 		_, there, err := meta.BlobSize(tx, d)
 		if err != nil || !there {
@@ -347,8 +379,11 @@ func (r *Registry) publishExisting(ctx context.Context, repository string, w *in
 			return err
 		}
 		done = true
-		return publish(tx, repository, w, d)
+		return r.admit(tx, repository, &a, func(id meta.RepoID) error { return publish(tx, id, w, d) })
 	})
+	if done && err == nil {
+		a.warn(r.Log)
+	}
 	return done && err == nil, err
 }
 
@@ -364,17 +399,11 @@ func (r *Registry) whole(ctx context.Context, k blob.Key, size int64) bool {
 	return err != nil || end == size
 }
 
-func publish(tx *db.Tx, repository string, w *incoming, d oci.Digest) error {
-	id, err := meta.EnsureRepository(tx, repository)
-	if err != nil {
+func publish(tx *db.Tx, id meta.RepoID, w *incoming, d oci.Digest) error {
+	if err := meta.Join(tx, id, d); err != nil || w.Version == 0 {
 		return err
 	}
-	if err := meta.Join(tx, id, d); err != nil {
-		return err
-	}
-	if w.Version > 0 {
-		_, err = meta.RemoveUpload(tx, w.ID, w.Version)
-	}
+	_, err := meta.RemoveUpload(tx, w.ID, w.Version)
 	return err
 }
 
@@ -432,14 +461,17 @@ func checkPlace(offset int64, body Body) error {
 }
 
 // source reads a request's body, remembers how it ended, and keeps an eye on
-// the disk.
+// the disk and on the quota.
 type source struct {
-	r     io.Reader
-	space *space
-	limit int64 // -1: none
-	n     int64
-	due   int64 // next check of the disk
-	err   error
+	r       io.Reader
+	space   *space
+	limit   int64 // -1: none
+	fits    room  // for the upload, of which before bytes were here
+	before  int64
+	n       int64
+	due     int64 // next check of the disk
+	err     error
+	refused error // err, if the quota is what ended it
 }
 
 const spaceCheckEvery = 16 << 20
@@ -454,6 +486,10 @@ func (s *source) Read(p []byte) (int, error) {
 	}
 	n, err := s.r.Read(p)
 	s.n += int64(n)
+	if over := s.fits.check(s.before + s.n); over != nil {
+		s.err, s.refused = over, over
+		return 0, over
+	}
 	if s.limit >= 0 && s.n > s.limit {
 		n -= int(s.n - s.limit)
 		err = oci.NewError(oci.CodeSizeInvalid, fmt.Sprintf("the body goes on after the %d bytes that Content-Range spans", s.limit))
