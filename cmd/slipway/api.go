@@ -115,7 +115,10 @@ func serverURL(s string) (*url.URL, error) {
 		full = "https://" + s
 	}
 	u, err := url.Parse(full)
-	if err != nil || u.Hostname() == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
+	if err == nil && u.User != nil {
+		return nil, errors.New("server has a login in its address, where others may see it: use --login, or " + tokenVariable)
+	}
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("server is %q: it must be an address such as https://registry.lan:5000", remote.CleanText(s))
 	}
 	if full != s && isLoopbackHost(u.Hostname()) {

@@ -22,8 +22,8 @@ func newPolicyCommand() *cobra.Command {
 		`Rules allow a subject some actions in some repositories. What no rule allows is
 refused, except to the group admins; adding a rule never takes a right away.
 
-  SUBJECT       user:NAME, group:NAME, robot:NAME, workload:CLAIM=VALUE,
-                network:ADDRESS/BITS, authenticated or anyone
+  SUBJECT       user:NAME, group:NAME, robot:NAME, authenticated, anyone,
+                network:ADDRESS/BITS, workload:issuer=NAME,CLAIM=VALUE
   ACTIONS       pull, push, delete, build, admin, joined by commas, or * for all;
                 none includes another
   REPOSITORIES  a name, in which * stands for a part of one part of it and ** for
@@ -126,9 +126,10 @@ func newPolicyCheckCommand() *cobra.Command {
 		Short: "Say whether somebody may do something, and which rule decides",
 		Long: `Say whether somebody may do something, and which rule decides. The exit code is 0
 if it is allowed and 1 if not. The subject is user:NAME, robot:NAME or
-anonymous, as which an account is now; or group:NAME, workload:CLAIM=VALUE,
-network:ADDRESS or authenticated, for somebody of whom no more is known. Without
-a repository it is about what belongs to none, such as the server's settings.
+anonymous, with the groups that the account has now; or group:NAME, authenticated,
+network:ADDRESS or workload:issuer=NAME,CLAIM=VALUE, for somebody of whom no more
+is known. Without a repository it is about what belongs to none, such as the
+server's settings.
 Everybody may ask about themselves.` + apiHelp,
 		Example: `  slipway policy check user:anna push team/app
   slipway policy check anonymous pull public/tool`,

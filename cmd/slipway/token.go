@@ -31,20 +31,22 @@ type ownerFlags struct{ robot, user string }
 func (o *ownerFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.robot, "robot", "", "of the robot `NAME`")
 	cmd.Flags().StringVar(&o.user, "user", "", "of the user `NAME` (default: of who asks)")
-	cmd.MarkFlagsMutuallyExclusive("robot", "user")
 }
 
-func (o *ownerFlags) owner() *string {
+// owner is nil for who asks.
+func (o *ownerFlags) owner() (*string, error) {
 	owner := ""
 	switch {
+	case o.robot != "" && o.user != "":
+		return nil, usageError{errors.New("--robot and --user exclude each other: a token has one owner")}
 	case o.robot != "":
 		owner = "robot:" + o.robot
 	case o.user != "":
 		owner = "user:" + o.user
 	default:
-		return nil
+		return nil, nil
 	}
-	return &owner
+	return &owner, nil
 }
 
 func newTokenCreateCommand() *cobra.Command {
@@ -78,7 +80,11 @@ owner may.` + apiHelp,
 		if name == "" {
 			return usageError{errors.New("say where the token is used, with --name NAME: it is how you know which one to revoke")}
 		}
-		request := rest.NewToken{Name: name, Owner: o.owner(), ExpiresAt: end}
+		owner, err := o.owner()
+		if err != nil {
+			return err
+		}
+		request := rest.NewToken{Name: name, Owner: owner, ExpiresAt: end}
 		if len(scopes) > 0 {
 			request.Scopes = &scopes
 		}
@@ -104,8 +110,12 @@ func newTokenListCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List the tokens of an account", Args: cobra.NoArgs}
 	o.add(cmd)
 	return newAPICommand(cmd, true, func(c *apiCommand) error {
+		owner, err := o.owner()
+		if err != nil {
+			return err
+		}
 		list, err := ask[rest.Tokens](c.endpoint, "list tokens", func(r *rest.Client) (*http.Response, error) {
-			return r.ListTokens(cmd.Context(), &rest.ListTokensParams{Owner: o.owner()})
+			return r.ListTokens(cmd.Context(), &rest.ListTokensParams{Owner: owner})
 		})
 		if err != nil {
 			return err

@@ -474,7 +474,7 @@ func TestAccessMistakes(t *testing.T) {
 func TestPolicyCheck(t *testing.T) {
 	w := newWorld(t)
 	w.want(201, "root", "POST", "/api/v1/rules", `{"subject":"group:dev","repositories":"team/**","actions":["push"],"note":"n"}`)
-	w.want(201, "root", "POST", "/api/v1/rules", `{"subject":"workload:repository=org/app","repositories":"ci/*","actions":["push"]}`)
+	w.want(201, "root", "POST", "/api/v1/rules", `{"subject":"workload:issuer=github,repository=org/app","repositories":"ci/*","actions":["push"]}`)
 	w.want(201, "root", "POST", "/api/v1/rules", `{"subject":"network:10.1.0.0/16","repositories":"old/**","actions":["push"],"expires_at":"2199-01-01T00:00:00Z"}`)
 	w.want(200, "root", "PATCH", "/api/v1/users/bert", `{"disabled":true}`)
 	for _, c := range []struct {
@@ -493,8 +493,8 @@ func TestPolicyCheck(t *testing.T) {
 		{"root", "subject=authenticated&action=pull&repository=team/app", true, "authenticated"},
 		{"root", "subject=group:dev&action=push&repository=team/app", true, "group:dev"},
 		{"root", "subject=group:ops&action=push&repository=team/app", false, "anybody in ops"},
-		{"root", "subject=workload:repository=org/app,ref=main&action=push&repository=ci/x", true, "workload:repository=org/app"},
-		{"root", "subject=workload:repository=org/other&action=push&repository=ci/x", false, "no rule"},
+		{"root", "subject=workload:issuer=github,repository=org/app,ref=main&action=push&repository=ci/x", true, "workload:issuer=github,repository=org/app"},
+		{"root", "subject=workload:issuer=github,repository=org/other&action=push&repository=ci/x", false, "no rule"},
 		{"root", "subject=network:10.1.2.3&action=push&repository=old/x", true, "network:10.1.0.0/16"},
 		{"root", "subject=network:10.2.2.3&action=push&repository=old/x", false, "no rule"},
 		{"limited anna", "subject=user:anna&action=push&repository=team/app", false, "scopes of the token"},

@@ -499,7 +499,7 @@ type NewRule struct {
 	// Repositories A name with the wildcards * and **
 	Repositories string `json:"repositories"`
 
-	// Subject user:NAME, group:NAME, robot:NAME, workload:CLAIM=VALUE, network:ADDRESS/BITS, authenticated or anyone
+	// Subject user:NAME, group:NAME, robot:NAME, workload:issuer=NAME,CLAIM=VALUE, network:ADDRESS/BITS, authenticated or anyone
 	Subject string `json:"subject"`
 }
 
@@ -796,7 +796,7 @@ type RunBuildMultipartBody struct {
 
 // CheckPolicyParams defines parameters for CheckPolicy.
 type CheckPolicyParams struct {
-	// Subject user:NAME, robot:NAME or anonymous; and, for whom nobody is named, group:NAME, workload:CLAIM=VALUE, network:ADDRESS or authenticated
+	// Subject user:NAME, robot:NAME or anonymous; and, for whom nobody is named, group:NAME, workload:issuer=NAME,CLAIM=VALUE, network:ADDRESS or authenticated
 	Subject string                  `form:"subject" json:"subject"`
 	Action  CheckPolicyParamsAction `form:"action" json:"action"`
 
