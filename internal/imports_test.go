@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/auth/login":   {"internal/auth", "internal/auth/account", "internal/oci"},
 
 	"internal/auth/workload": {"internal/auth", "internal/oci"},
+	"internal/auth/oidc":     {"internal/audit", "internal/auth", "internal/auth/account", "internal/db"},
 
 	"internal/registry": {"internal/blob", "internal/db", "internal/events", "internal/meta", "internal/oci"},
 	"internal/mirror":   {"internal/db", "internal/meta", "internal/oci", "internal/registry"},

@@ -46,7 +46,8 @@ func PrefixFor(owner auth.Kind) Prefix {
 
 // CreateToken adds a token of a user or a robot and returns its row. The owner
 // must exist, in the database or in the htpasswd file: the caller knows, since
-// it has looked it up with Accounts.Current.
+// it has looked it up with Accounts.Current. The tokens of a user who logs in
+// elsewhere have an end, which the last login set; one without gets that.
 func CreateToken(tx *db.Tx, n NewToken) (Token, error) {
 	if n.OwnerKind != auth.KindUser && n.OwnerKind != auth.KindRobot {
 		return Token{}, fmt.Errorf("create token: %q has no tokens, only users and robots: %w", n.OwnerKind, ErrInvalid)
@@ -62,6 +63,10 @@ func CreateToken(tx *db.Tx, n NewToken) (Token, error) {
 	}
 	if n.Expires != 0 && n.Expires <= tx.Now() {
 		return Token{}, fmt.Errorf("create token %q of %s: it would have expired at %s: %w", n.Name, n.Owner, moment(n.Expires), ErrInvalid)
+	}
+	var err error
+	if n.Expires, err = endOfToken(tx, n); err != nil {
+		return Token{}, err
 	}
 	var id int64
 	if found, err := tx.Row(`SELECT id FROM tokens WHERE owner_kind = ? AND owner = ? AND name = ? AND revoked_at = 0`, []any{n.OwnerKind, n.Owner, n.Name}, &id); err != nil {

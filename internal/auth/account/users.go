@@ -76,6 +76,11 @@ func CreateUser(tx *db.Tx, u NewUser) error {
 // SetPassword gives a user another password. Whoever had logged in with the old
 // one has to log in again: its refresh tokens end, tokens do not.
 func SetPassword(tx *db.Tx, name, hash string) error {
+	if issuer, _, err := comesFrom(tx, name); err != nil {
+		return err
+	} else if issuer != "" {
+		return fmt.Errorf("user %s logs in at %s and gets no password here, which would outlast that: %w", name, issuer, ErrInvalid)
+	}
 	if err := changeUser(tx, name, `UPDATE users SET hash = ? WHERE name = ?`, hash, name); err != nil {
 		return err
 	}
