@@ -115,8 +115,6 @@ func ownConn(nc net.Conn) *conn {
 			return c
 		case *tls.Conn:
 			nc = c.NetConn()
-		case interface{ UnencryptedNetConn() net.Conn }: // HTTP/2 without TLS
-			nc = c.UnencryptedNetConn()
 		default:
 			return nil
 		}

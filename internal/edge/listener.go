@@ -25,6 +25,8 @@ type ListenerConfig struct {
 	// Exempt are addresses to which MostOfOne does not apply, besides loopback:
 	// many clients come by a proxy.
 	Exempt []netip.Prefix
+
+	patience time.Duration // for a first byte and a handshake. Default headerTimeout
 }
 
 // DefaultMostOfOne is how many connections one IPv4 address, or one /64 of
@@ -65,6 +67,9 @@ func NewListener(inner net.Listener, c ListenerConfig) *Listener {
 	}
 	if c.MostOfOne == 0 {
 		c.MostOfOne = DefaultMostOfOne
+	}
+	if c.patience == 0 {
+		c.patience = headerTimeout
 	}
 	l := &Listener{
 		Listener: inner, config: c, bounds: newBounds(c),
@@ -155,7 +160,7 @@ func (l *Listener) acceptAll() {
 // greet finds out what a client speaks, within the time that it has for its
 // headers.
 func (l *Listener) greet(c *conn) {
-	_ = c.SetDeadline(time.Now().Add(headerTimeout))
+	_ = c.SetDeadline(time.Now().Add(l.config.patience))
 	first, err := c.peek()
 	if err != nil {
 		_ = c.Close()

@@ -292,8 +292,12 @@ func TestCloseEndsThoseWhoHaveNotBegun(t *testing.T) {
 	})
 	accepted := make(chan error, 1)
 	go func() { _, err := l.Accept(); accepted <- err }()
+	begin := time.Now()
 	if err := l.Close(); err != nil {
 		t.Error(err)
+	}
+	if took := time.Since(begin); took > headerTimeout*2/3 {
+		t.Errorf("Close waited %v for clients", took)
 	}
 	if err := <-accepted; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept ended with %v", err)
@@ -309,6 +313,67 @@ func TestCloseEndsThoseWhoHaveNotBegun(t *testing.T) {
 	}
 	if !errors.Is(l.Close(), net.ErrClosed) {
 		t.Error("closed twice without an error")
+	}
+}
+
+// A client that says nothing, or stops within its handshake, is let go; one
+// that has begun may then be slow.
+func TestPatience(t *testing.T) {
+	const patience = 200 * time.Millisecond
+	s := serveBoth(t, http.HandlerFunc(say), ListenerConfig{patience: patience})
+	for _, said := range []string{"", "\x16", "\x16\x03\x01\x02\x00\x01"} {
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, said)
+		_ = c.SetReadDeadline(time.Now().Add(headerTimeout / 2))
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after %q: %v, want the end", said, err)
+		}
+	}
+	for _, c := range [][2]string{{"http", "HTTP/1.1"}, {"http", "h2c"}, {"https", "HTTP/1.1"}, {"https", "HTTP/2.0"}} {
+		body, w := io.Pipe()
+		go func() {
+			time.Sleep(2 * patience)
+			_ = w.Close()
+		}()
+		resp, err := s.client(t, c[1], nil, true).Post(c[0]+"://"+s.addr, "", body)
+		if err != nil {
+			t.Errorf("%s: %v", c, err)
+			continue
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: status %d", c, resp.StatusCode)
+		}
+	}
+}
+
+// What Accept gives has no deadline left of the greeting.
+func TestAcceptedConnectionsHaveNoDeadline(t *testing.T) {
+	const patience = 100 * time.Millisecond
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := NewListener(inner, ListenerConfig{Log: slog.New(slog.DiscardHandler), patience: patience})
+	defer l.Close()
+	client, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	io.WriteString(client, "G")
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	time.Sleep(2 * patience)
+	if _, err := io.WriteString(c, "x"); err != nil {
+		t.Error(err)
 	}
 }
 

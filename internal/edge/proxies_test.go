@@ -93,6 +93,23 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+// The access log names the client, and a refused request in it names nobody
+// whom the headers made up.
+func TestOriginInAccessLog(t *testing.T) {
+	log := &logBuffer{}
+	config := Config{Log: slog.New(slog.NewTextHandler(log, nil)), Access: true, Proxies: Proxies{mustNetworks(t, "10.0.0.2")}, Handler: http.NotFoundHandler()}
+	for _, client := range []string{"203.0.113.9", "junk"} {
+		r := httptest.NewRequest("GET", "http://reg:5000/", nil)
+		r.RemoteAddr = "10.0.0.2:1"
+		r.Header.Set("X-Forwarded-For", client)
+		config.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	s := log.String()
+	if !strings.Contains(s, "status=404 in=0 out=19") || !strings.Contains(s, "remote=203.0.113.9 ") || !strings.Contains(s, "status=400") || !strings.Contains(s, "remote=10.0.0.2 ") {
+		t.Errorf("log:\n%s", s)
+	}
+}
+
 // Whatever headers come, a client that the proxy names on the right is the
 // client, or the request is refused. No part to its left matters.
 func FuzzOrigin(f *testing.F) {
