@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -86,8 +87,17 @@ func issue(t *testing.T, by *signer, expires time.Time, names ...string) tls.Cer
 // serve starts a TLS server with a certificate and returns its HOST:PORT.
 func serve(t *testing.T, cert tls.Certificate, pages map[string]string) Host {
 	t.Helper()
+	h, show := serveLater(t, cert)
+	show(pages)
+	return h
+}
+
+// serveLater is serve for pages that depend on HOST:PORT.
+func serveLater(t *testing.T, cert tls.Certificate) (h Host, show func(pages map[string]string)) {
+	t.Helper()
+	var pages atomic.Value
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		page, ok := pages[r.URL.Path]
+		page, ok := pages.Load().(map[string]string)[r.URL.Path]
 		if !ok {
 			http.Error(w, "not here", http.StatusNotFound)
 			return
@@ -98,7 +108,7 @@ func serve(t *testing.T, cert tls.Certificate, pages map[string]string) Host {
 	s.Config.ErrorLog = log.New(&bytes.Buffer{}, "", 0) // refused handshakes are the point
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	return host(t, s.Listener.Addr().String())
+	return host(t, s.Listener.Addr().String()), func(p map[string]string) { pages.Store(p) }
 }
 
 func host(t *testing.T, s string) Host {

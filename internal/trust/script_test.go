@@ -98,6 +98,7 @@ func TestScript(t *testing.T) {
 	h := serve(t, issue(t, ca, time.Now().Add(time.Hour), "127.0.0.1"), map[string]string{authorityPath: string(ca.PEM())})
 	for name, sh := range shells(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			m := machine(t, map[string]string{
 				"/etc/containerd/config.toml": "version = 2\n", "/etc/rancher/k3s/x": "", "/etc/buildkit/x": "",
 				"/etc/docker/daemon.json": `{"insecure-registries": []}`,
@@ -138,6 +139,7 @@ func TestScript(t *testing.T) {
 func TestScriptWritesOnlyTheAuthority(t *testing.T) {
 	ca, evil := newSigner(t, "Test CA"), newSigner(t, "Evil CA")
 	good, bad := string(ca.PEM()), string(evil.PEM())
+	list := oneEach(shells(t))
 	for name, c := range map[string]struct {
 		sent  string
 		works bool
@@ -154,20 +156,23 @@ func TestScriptWritesOnlyTheAuthority(t *testing.T) {
 		"nothing":            {"", false},
 		"a page":             {"<html>\n", false},
 	} {
-		h := serve(t, issue(t, evil, time.Now().Add(time.Hour), "127.0.0.1"), map[string]string{authorityPath: c.sent})
-		for shellName, sh := range oneEach(shells(t)) {
-			m := machine(t, map[string]string{"/etc/docker/x": ""})
-			out, err := sh.run(t, string(Script(h.String(), ca.Fingerprint())), m)
-			got := files(t, m)["/etc/docker/certs.d/"+h.String()+"/ca.crt"]
-			switch {
-			case c.works && (err != nil || got != string(ca.file(h))):
-				t.Errorf("%s, %s: %v\n%s\n%s", name, shellName, err, out, got)
-			case !c.works && (err == nil || len(files(t, m)) != 1):
-				t.Errorf("%s, %s: it wrote %v\n%s", name, shellName, files(t, m), out)
-			case !c.works && !strings.Contains(out, "slipway trust "+h.String()+":"):
-				t.Errorf("%s, %s: it does not say why: %s", name, shellName, out)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := serve(t, issue(t, evil, time.Now().Add(time.Hour), "127.0.0.1"), map[string]string{authorityPath: c.sent})
+			for shellName, sh := range list {
+				m := machine(t, map[string]string{"/etc/docker/x": ""})
+				out, err := sh.run(t, string(Script(h.String(), ca.Fingerprint())), m)
+				got := files(t, m)["/etc/docker/certs.d/"+h.String()+"/ca.crt"]
+				switch {
+				case c.works && (err != nil || got != string(ca.file(h))):
+					t.Errorf("%s: %v\n%s\n%s", shellName, err, out, got)
+				case !c.works && (err == nil || len(files(t, m)) != 1):
+					t.Errorf("%s: it wrote %v\n%s", shellName, files(t, m), out)
+				case !c.works && !strings.Contains(out, "slipway trust "+h.String()+":"):
+					t.Errorf("%s: it does not say why: %s", shellName, out)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -189,6 +194,8 @@ func TestScriptBesideAnother(t *testing.T) {
 // The line runs what the server's script is, and nothing else.
 func TestOneLine(t *testing.T) {
 	ca := newSigner(t, "Test CA")
+	absent := newSigner(t, "Nobody's CA").Fingerprint()
+	list := shells(t)
 	const harmless = "touch \"$HOME/ran\"\n"
 	for name, c := range map[string]struct {
 		change func(script string) string
@@ -203,34 +210,31 @@ func TestOneLine(t *testing.T) {
 		"empty":        {func(string) string { return "" }, false},
 		"not for this": {func(string) string { return string(Script("other.lan:5000", ca.Fingerprint())) }, false},
 	} {
-		pages := map[string]string{authorityPath: string(ca.PEM())}
-		h := serve(t, issue(t, ca, time.Now().Add(time.Hour), "127.0.0.1"), pages)
-		// Of the real script only what shows that it ran: it would write to /etc.
-		script := string(Script(h.String(), newSigner(t, "Nobody's CA").Fingerprint()))
-		line := OneLine(h.String(), fingerprintIn(script))
-		pages["/trust/install.sh"] = c.change(script)
-		for shellName, sh := range shells(t) {
-			home := t.TempDir()
-			cmd := exec.Command(sh.command[0], append(sh.command[1:], "-c", line)...)
-			cmd.Env = []string{"PATH=" + sh.path, "HOME=" + home}
-			out, err := cmd.CombinedOutput()
-			if err == nil {
-				t.Errorf("%s, %s: it succeeded: %s", name, shellName, out)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, show := serveLater(t, issue(t, ca, time.Now().Add(time.Hour), "127.0.0.1"))
+			// It is for an authority that is not served, so that it ends before it
+			// writes to /etc.
+			script := string(Script(h.String(), absent))
+			show(map[string]string{authorityPath: string(ca.PEM()), "/trust/install.sh": c.change(script)})
+			for shellName, sh := range list {
+				home := t.TempDir()
+				cmd := exec.Command(sh.command[0], append(sh.command[1:], "-c", OneLine(h.String(), absent))...)
+				cmd.Env = []string{"PATH=" + sh.path, "HOME=" + home}
+				out, err := cmd.CombinedOutput()
+				if err == nil {
+					t.Errorf("%s: it succeeded: %s", shellName, out)
+				}
+				ran := bytes.Contains(out, []byte("what came is not the registry's authority"))
+				if ran != c.runs || (!c.runs && !bytes.Contains(out, []byte("nothing was run"))) {
+					t.Errorf("%s: ran: %v\n%s", shellName, ran, out)
+				}
+				if _, err := os.Stat(filepath.Join(home, "ran")); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("%s: what somebody added was run", shellName)
+				}
 			}
-			ran := bytes.Contains(out, []byte("what came is not the registry's authority"))
-			if ran != c.runs || (!c.runs && !bytes.Contains(out, []byte("nothing was run"))) {
-				t.Errorf("%s, %s: ran: %v\n%s", name, shellName, ran, out)
-			}
-			if _, err := os.Stat(filepath.Join(home, "ran")); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("%s, %s: what somebody added was run", name, shellName)
-			}
-		}
+		})
 	}
-}
-
-func fingerprintIn(script string) string {
-	i := strings.Index(script, "fingerprint='") + len("fingerprint='")
-	return script[i : i+len("sha256:")+64]
 }
 
 func TestScriptOfStrangeHosts(t *testing.T) {

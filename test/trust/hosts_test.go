@@ -4,6 +4,7 @@ package trust
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -124,19 +125,26 @@ func (s *server) listen(t *testing.T, port string) net.Listener {
 	return l
 }
 
-var privateEtc = sync.OnceValue(func() error {
-	dir, err := os.MkdirTemp("", "etc-")
+// private lays a file system of the test's own over folders of the machine. It
+// goes away with the test's mount namespace.
+var private = sync.OnceValue(func() error {
+	dir, err := os.MkdirTemp("", "private-")
 	if err != nil {
 		return err
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 		return err
 	}
-	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
-	if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
-		return err
+	for i, folder := range []string{"/etc", "/usr/local/share"} {
+		upper, work := filepath.Join(dir, fmt.Sprint(i)), filepath.Join(dir, fmt.Sprint(i, "-work"))
+		if err := errors.Join(os.Mkdir(upper, 0o755), os.Mkdir(work, 0o755)); err != nil {
+			return err
+		}
+		if err := unix.Mount("overlay", folder, "overlay", 0, "lowerdir="+folder+",upperdir="+upper+",workdir="+work); err != nil {
+			return fmt.Errorf("over %s: %w", folder, err)
+		}
 	}
-	return unix.Mount("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir="+upper+",workdir="+work)
+	return nil
 })
 
 // cleanEtc gives the test an /etc in which no client is told anything, and which
@@ -144,7 +152,7 @@ var privateEtc = sync.OnceValue(func() error {
 func cleanEtc(t *testing.T) {
 	t.Helper()
 	harness.Isolated(t)
-	if err := privateEtc(); err != nil {
+	if err := private(); err != nil {
 		t.Fatalf("an /etc of the test's own: %v", err)
 	}
 	for _, name := range []string{"docker/certs.d", "docker/daemon.json", "containers/certs.d", "containerd/certs.d", "buildkit", "rancher"} {

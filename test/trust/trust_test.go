@@ -179,6 +179,30 @@ func TestPastedLine(t *testing.T) {
 	}
 }
 
+// TestSystem is for programs that know only the system's authorities.
+func TestSystem(t *testing.T) {
+	cleanEtc(t)
+	r := newRegistry(t)
+	harness.Tool(t, "update-ca-certificates")
+	curl := harness.Command{Path: harness.Tool(t, "curl"), Args: []string{"--silent", "--show-error", "--fail", "https://" + r.Host() + "/v2/"}}
+	untrusted := func(when string) {
+		t.Helper()
+		if _, err := curl.Output(); err == nil || !strings.Contains(err.Error(), "exit status 60") {
+			t.Fatalf("curl %s trust: %v", when, err)
+		}
+	}
+	untrusted("before")
+	fingerprint, _ := r.announced(t)
+	slipway(t, "trust", r.Host(), "--fingerprint", fingerprint, "--for", "docker")
+	untrusted("with Docker's")
+	slipway(t, "trust", r.Host(), "--fingerprint", fingerprint, "--for", "docker", "--system")
+	if _, err := curl.Output(); err != nil {
+		t.Errorf("curl after trust --system: %v", err)
+	}
+	slipway(t, "trust", r.Host(), "--undo")
+	untrusted("after undoing")
+}
+
 // TestInsecure is what people did before: it goes on working, and trust says
 // that it is no longer needed.
 func TestInsecure(t *testing.T) {
