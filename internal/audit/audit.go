@@ -6,7 +6,8 @@
 // without one. A refused attempt does not: whoever may do nothing must not be
 // able to make the database busy or the disk full. A Recorder gathers such
 // attempts for a second, writes equal ones as one row with their number, and
-// drops what is beyond its room, which it counts and writes down as well.
+// drops what is beyond its room, which it counts and writes down as well. Room
+// comes back slowly: a flood fills it once.
 package audit
 
 import (

@@ -179,6 +179,31 @@ func TestRecorderIsBounded(t *testing.T) {
 		t.Errorf("what was dropped is not in the log: %+v", e)
 	}
 
+	// The room is used up, and comes back slowly.
+	flood := func() (written int64) {
+		t.Helper()
+		before := r.Dropped()
+		for i := range attempts {
+			r.Record(audit.Entry{Actor: "anonymous", Action: "pull", Repository: fmt.Sprint(i), Outcome: audit.Refused})
+		}
+		if err := r.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return attempts - int64(r.Dropped()-before)
+	}
+	if n := flood(); n != 0 {
+		t.Errorf("%d rows more at once", n)
+	}
+	now = now.Add(2 * time.Second)
+	if n := flood(); n != 20 {
+		t.Errorf("%d rows after 2 s", n)
+	}
+	now = now.Add(time.Hour)
+	if n := flood(); n != 1000 {
+		t.Errorf("%d rows after an hour", n)
+	}
+
+	now = now.Add(time.Second)
 	// What cannot be written is counted, and does not pile up.
 	r.Record(audit.Entry{Actor: "anonymous", Action: "pull", Outcome: audit.Refused})
 	before := r.Dropped()

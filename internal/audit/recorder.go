@@ -13,7 +13,8 @@ import (
 
 const (
 	recordEvery = time.Second
-	recordRoom  = 1000 // different attempts between two writes
+	recordRoom  = 1000 // different attempts at most between two writes
+	recordRate  = 10   // a second, of those, in the long run: some 200 MB a day
 )
 
 // Recorder writes refused attempts in batches. Safe for concurrent use.
@@ -26,13 +27,15 @@ type Recorder struct {
 	waiting map[Entry]*pending
 	order   []Entry // of the keys of waiting
 	missing int64   // dropped since the last write
+	room    int64   // how many more rows there may be
+	filled  int64   // until when the room was filled up, milliseconds since 1970
 }
 
 type pending struct{ at, times int64 }
 
 // NewRecorder makes a recorder. Nothing is written before Run or Flush.
 func NewRecorder(d *db.DB, log *slog.Logger) *Recorder {
-	return &Recorder{db: d, log: log, waiting: map[Entry]*pending{}}
+	return &Recorder{db: d, log: log, waiting: map[Entry]*pending{}, room: recordRoom, filled: d.Now().UnixMilli()}
 }
 
 // Record notes an attempt and returns at once. Equal attempts become one entry,
@@ -47,13 +50,26 @@ func (r *Recorder) Record(e Entry) {
 		p.times += times
 		return
 	}
-	if len(r.order) >= recordRoom {
+	if r.fill(); r.room == 0 {
 		r.missing += times
 		r.dropped.Add(uint64(times))
 		return
 	}
+	r.room--
 	r.waiting[e] = &pending{r.db.Now().UnixMilli(), times}
 	r.order = append(r.order, e)
+}
+
+// fill gives back the room for what has been written meanwhile.
+func (r *Recorder) fill() {
+	now := r.db.Now().UnixMilli()
+	if now < r.filled { // the clock was set back
+		r.filled = now
+	}
+	if n := (now - r.filled) * recordRate / 1000; n > 0 {
+		r.room = min(r.room+n, recordRoom-int64(len(r.order)))
+		r.filled = now
+	}
 }
 
 // Dropped is how many attempts were not written for want of room.

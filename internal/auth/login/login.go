@@ -136,6 +136,9 @@ func (l *Login) Authenticate(ctx context.Context, c Credentials, from netip.Addr
 	}
 	if e.Code == oci.CodeUnauthorized || e.Code == oci.CodeTooManyRequests {
 		a := Attempt{User: c.User, Address: from, Reason: e.Message, Limited: e.Code == oci.CodeTooManyRequests}
+		if _, ok := account.PrefixOf(a.User); ok {
+			a.User = "(a token where a name belongs)" // it must not get into a log
+		}
 		if cause := errors.Unwrap(e); cause != nil {
 			a.Reason = cause.Error()
 		}

@@ -150,7 +150,7 @@ func TestWhoGetsIn(t *testing.T) {
 		{"refresh token as password", basic("anna:" + refresh), ""}, {"refresh token as bearer", []string{"Bearer " + refresh}, ""},
 		{"access token", []string{"Bearer aaa.bbb.ccc"}, ""},
 		{"two headers", append(basic("anna:secret: with a colon"), "Bearer "+pat), ""}, {"the same header twice", append(basic("anna:secret: with a colon"), basic("anna:secret: with a colon")...), ""},
-		{"empty header", []string{""}, ""}, {"no base64", []string{"Basic ???"}, ""}, {"no colon", basic("anna"), ""}, {"digest", []string{"Digest username=anna"}, ""}, {"no bearer", []string{"Bearer "}, ""},
+		{"a token as the name", basic(pat + ":x"), ""}, {"empty header", []string{""}, ""}, {"no base64", []string{"Basic ???"}, ""}, {"no colon", basic("anna"), ""}, {"digest", []string{"Digest username=anna"}, ""}, {"no bearer", []string{"Bearer "}, ""},
 		{"bearer with a space", []string{"Bearer " + pat + " x"}, ""}, {"a header as long as a book", []string{"Basic " + strings.Repeat("A", 1<<20)}, ""},
 		{"a password as long as a book", basic("anna:" + strings.Repeat("a", 20000)), ""},
 	} {

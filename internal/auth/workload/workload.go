@@ -24,8 +24,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +74,7 @@ var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.E
 const (
 	maxToken = 16 << 10
 	// What is kept of a token's claims goes into access tokens.
-	maxClaims = 64
+	maxClaims = 6 << 10
 	maxClaim  = 512
 	maxName   = 300
 )
@@ -172,13 +174,15 @@ func refused(why error) *oci.Error {
 	return oci.NewError(oci.CodeUnauthorized, "the workload's token is not valid, or not any more: the job has to ask for one with the audience of this server").WithCause(why)
 }
 
-// claims keeps what a rule can look at: texts, numbers and booleans. One that
-// is too long is left out, and then no rule matches it.
+// claims keeps what a rule can look at: texts, numbers and booleans. What is too
+// long, or too much in the order of names, is left out, and then no rule
+// matches it.
 func (i *issuer) claims(all map[string]any) map[string]string {
 	kept := map[string]string{}
-	for name, v := range all {
+	size := 0
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		var s string
-		switch v := v.(type) {
+		switch v := all[name].(type) {
 		case string:
 			s = v
 		case bool, float64:
@@ -186,8 +190,9 @@ func (i *issuer) claims(all map[string]any) map[string]string {
 		default:
 			continue
 		}
-		if len(s) <= maxClaim && len(name) <= maxClaim && len(kept) < maxClaims {
+		if n := len(name) + len(s); n <= maxClaim && size+n <= maxClaims {
 			kept[name] = s
+			size += n
 		}
 	}
 	kept[auth.ClaimIssuer] = i.Name
