@@ -237,8 +237,12 @@ func TestPagesOutsideTheAPIs(t *testing.T) {
 	} {
 		for _, caller := range []string{"nobody", "without rules", "reader", "administrator"} {
 			want := slices.Contains(who, caller) || (caller == "without rules" && path != "/metrics")
-			if status, body, _ := g.do(http.MethodGet, path, caller); (status == http.StatusOK) != want {
+			status, body, header := g.do(http.MethodGet, path, caller)
+			if (status == http.StatusOK) != want {
 				t.Errorf("%s: %s: %d %.200s", caller, path, status, body)
+			}
+			if header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
+				t.Errorf("%s: %s: a browser may do what it likes with it: %v", caller, path, header)
 			}
 		}
 	}

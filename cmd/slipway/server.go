@@ -60,6 +60,7 @@ func (s *server) Open(ctx context.Context) (err error) {
 		return usageError{err}
 	}
 	s.settings.store.anonymous, s.settings.store.openUntilAccounts = s.reach.anonymous, s.reach.untilUsed
+	s.settings.store.issuers = len(s.settings.oidc.issuers.list) > 0
 	registerer := prometheus.NewRegistry()
 	registerer.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = newStorageMetrics(registerer, s.log)
@@ -74,7 +75,7 @@ func (s *server) Open(ctx context.Context) (err error) {
 	if s.certs, err = s.settings.tls.open(s.settings.store.data, s.log); err != nil {
 		return err
 	}
-	if s.access, err = openAccess(s.store, s.settings.tls.external, s.log); err != nil {
+	if s.access, err = openAccess(s.store, &s.settings, s.log); err != nil {
 		return err
 	}
 	if s.listener, err = net.Listen("tcp", s.settings.listen); err != nil {
@@ -150,6 +151,9 @@ func (s *server) handler(gatherer prometheus.Gatherer, local bool) http.Handler 
 		api.ServeHTTP(w, r)
 	})
 	mux.Handle("/token", s.access.endpoint)
+	if s.access.people != nil {
+		mux.Handle("/oidc/", s.access.people)
+	}
 	mux.Handle("GET /trust/{$}", http.HandlerFunc(s.trustPage))
 	mux.Handle("GET /trust", http.HandlerFunc(s.trustPage))
 	mux.Handle("GET /trust/ca.crt", http.HandlerFunc(s.trustCA))
@@ -175,6 +179,11 @@ func (s *server) handler(gatherer prometheus.Gatherer, local bool) http.Handler 
 			v2.ServeHTTP(w, r)
 			return
 		}
+		// What follows may be looked at in a browser: nothing in it is a page of
+		// its own making, unless the page says so.
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		w.Header().Set("Referrer-Policy", "no-referrer")
 		mux.ServeHTTP(w, r)
 	})
 }
