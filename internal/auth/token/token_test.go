@@ -259,14 +259,24 @@ func TestForgedTokens(t *testing.T) {
 		}
 	}
 
+	// A key that was retired and became known signs nothing that is accepted.
+	c.pass(7 * 24 * time.Hour)
+	issue(t, s, anna) // with a new key
+	if _, err := s.Verify(ctx, good().String()); err != nil {
+		t.Errorf("of a key that has just been retired: %v", err)
+	}
+	c.pass(token.Life + 61*time.Second)
+	i, err := s.Verify(ctx, good().String())
+	mustRefuse(t, "of a key that was retired", i, err)
+	c.pass(-token.Life - 61*time.Second)
+
 	// What a signed token says gives no more than it says, in words known here.
 	f := good()
 	f.claims["access"] = []map[string]any{
 		{"type": "repository", "name": "a", "actions": []string{"*"}}, {"type": "repository", "name": "b", "actions": []string{"push"}},
 		{"type": "repository", "name": "**", "actions": []string{"pull"}}, {"type": "server", "name": "c", "actions": []string{"pull"}},
 	}
-	i, err := s.Verify(ctx, f.String())
-	if err != nil {
+	if i, err = s.Verify(ctx, f.String()); err != nil {
 		t.Fatal(err)
 	}
 	for _, repository := range []string{"a", "b", "c", "d", "**"} {
