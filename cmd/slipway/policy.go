@@ -90,7 +90,7 @@ func newPolicyListCommand() *cobra.Command {
 		return c.print(allRules{rules.Rules, tags.Rules}, func(w io.Writer) {
 			rows := [][]string{{"ID", "SUBJECT", "ACTIONS", "REPOSITORIES", "EXPIRES", "NOTE"}}
 			for _, r := range rules.Rules {
-				rows = append(rows, []string{strconv.FormatInt(r.Id, 10), r.Subject, strings.Join(r.Actions, ","), r.Repositories, momentText(r.ExpiresAt), r.Note})
+				rows = append(rows, []string{strconv.FormatInt(r.Id, 10), r.Subject, strings.Join(r.Actions, ","), r.Repositories, momentText(r.ExpiresAt), dash(r.Note)})
 			}
 			table(w, rows)
 			if len(tags.Rules) > 0 {
@@ -108,7 +108,7 @@ func tagRows(rules []rest.TagRule) [][]string {
 		if r.Kind == rest.TagRuleKindProtected || r.AdminOverride {
 			movers = strings.Join(append([]string{"administrators"}, r.Movers...), ", ")
 		}
-		rows = append(rows, []string{strconv.FormatInt(r.Id, 10), string(r.Kind), r.Repositories, r.Tags, movers, r.Note})
+		rows = append(rows, []string{strconv.FormatInt(r.Id, 10), string(r.Kind), r.Repositories, r.Tags, movers, dash(r.Note)})
 	}
 	return rows
 }

@@ -56,7 +56,7 @@ func newRobotListCommand() *cobra.Command {
 				if r.Disabled {
 					state = "disabled"
 				}
-				rows = append(rows, []string{r.Name, state, momentText(r.UsedAt), r.Description})
+				rows = append(rows, []string{r.Name, state, momentText(r.UsedAt), dash(r.Description)})
 			}
 			table(w, rows)
 		})
