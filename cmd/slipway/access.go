@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"slipway/internal/audit"
 	"slipway/internal/auth"
 	"slipway/internal/auth/login"
+	"slipway/internal/auth/oidc"
 	"slipway/internal/auth/token"
 	"slipway/internal/db"
 	"slipway/internal/edge"
@@ -24,21 +26,28 @@ type access struct {
 	tokens   *token.Issuer
 	endpoint *token.Endpoint
 	recorder *audit.Recorder
-	public   string // external-url, "" where clients' own idea of the address is taken
+	people   *oidc.People // nil where people log in here only
+	public   string       // external-url, "" where clients' own idea of the address is taken
 }
 
 // service is the audience of access tokens. Clients only hand it on.
 const service = "slipway"
 
-func openAccess(st *store, public string, log *slog.Logger) (*access, error) {
-	a := &access{store: st, public: public, recorder: audit.NewRecorder(st.db, log)}
+func openAccess(st *store, s *serveSettings, log *slog.Logger) (*access, error) {
+	a := &access{store: st, public: s.tls.external, recorder: audit.NewRecorder(st.db, log)}
 	var err error
 	if a.tokens, err = token.Open(token.Config{Folder: st.dir, Issuer: service, Service: service, Accounts: st.accounts, Log: log}); err != nil {
 		return nil, err
 	}
-	address := func(r *http.Request) netip.Addr { return edge.OriginOf(r).Client }
-	if a.login, err = login.New(login.Config{Accounts: st.accounts, Access: a.tokens.Verify, Address: address, Failed: a.failed}); err != nil {
+	workloads, err := s.openWorkloads()
+	if err != nil {
+		return nil, usageError{fmt.Errorf("oidc.issuers: %w", err)}
+	}
+	if a.login, err = login.New(login.Config{Accounts: st.accounts, Access: a.tokens.Verify, Workloads: workloads, Address: address, Failed: a.failed}); err != nil {
 		return nil, err
+	}
+	if a.people, err = s.openPeople(a, log); err != nil {
+		return nil, usageError{fmt.Errorf("oidc.issuers: %w", err)}
 	}
 	a.endpoint = token.NewEndpoint(token.EndpointConfig{
 		Issuer: a.tokens, Login: a.login, Accounts: st.accounts, Policy: st.policy, Log: log,
@@ -46,6 +55,9 @@ func openAccess(st *store, public string, log *slog.Logger) (*access, error) {
 	})
 	return a, nil
 }
+
+// address is where a request comes from, proxies that are believed left out.
+func address(r *http.Request) netip.Addr { return edge.OriginOf(r).Client }
 
 // run writes what is recorded in batches, until ctx ends.
 func (a *access) run(ctx context.Context) {

@@ -27,6 +27,7 @@ type serveSettings struct {
 	mirror        mirrorSettings
 	build         buildSettings
 	tls           tlsSettings
+	oidc          oidcSettings
 	proxies       string
 	manifestLimit byteSize
 	gcInterval    time.Duration
@@ -76,6 +77,7 @@ login may do.`,
 	f.StringVar(&s.proxies, "trusted-proxies", "", "networks of proxies whose word about where a request came from is believed, comma-separated")
 	f.StringVar(&s.anonymous, "anonymous", "", "what callers without a login may do: none, pull, push (and pull), or admin (and everything else); default none, or on a loopback address admin until there are accounts")
 	f.StringVar(&s.store.htpasswd, "auth.htpasswd", "", "file with users and their bcrypt hashes, as 'htpasswd -B' writes it, besides those of 'slipway user'; read again when it changes")
+	s.oidc.addFlags(f)
 	f.StringVar(&s.store.sparse, "sparse", "none", "accept manifests though content they point at is missing: none, indexes (some platforms are missing), or all (layers too)")
 	f.Var(&s.manifestLimit, "manifest-limit", "largest manifest that is accepted, at least 4MiB")
 	f.DurationVar(&s.store.grace, "gc.grace", time.Hour, "how long unneeded content is kept after its last use, and how long a deletion can be undone")
@@ -124,7 +126,7 @@ func (s *serveSettings) check() error {
 			return fmt.Errorf("%s is %s: it must not be negative", name, d)
 		}
 	}
-	return errors.Join(s.tls.check(), s.mirror.check(), s.build.check())
+	return errors.Join(s.tls.check(), s.oidc.check(), s.mirror.check(), s.build.check())
 }
 
 // reach is who can reach the server, and what those without a login may do.

@@ -34,6 +34,7 @@ type storeSettings struct {
 	anonymous    auth.Anonymous // what callers without a login may do
 	// openUntilAccounts lets everybody do everything until there are accounts.
 	openUntilAccounts bool
+	issuers           bool // logins are possible without accounts here
 }
 
 // store is an opened and locked data folder.
@@ -70,7 +71,13 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 		return st, usageError{err}
 	}
 	st.policy = policy.New(policy.Config{
-		DB: st.db, Generation: generation, Anonymous: s.anonymous, UntilAccounts: s.openUntilAccounts, Accounts: st.accounts.Any, Log: log,
+		DB: st.db, Generation: generation, Anonymous: s.anonymous, UntilAccounts: s.openUntilAccounts, Log: log,
+		Accounts: func(ctx context.Context) (bool, error) {
+			if s.issuers {
+				return true, nil
+			}
+			return st.accounts.Any(ctx)
+		},
 	})
 	sparse, err := registry.ParseSparse(cmp.Or(s.sparse, "none"))
 	if err != nil {

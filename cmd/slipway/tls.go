@@ -64,6 +64,15 @@ func (s *tlsSettings) public() (*url.URL, error) {
 	return u, nil
 }
 
+// address is external-url without a slash at the end, "" where it is not set.
+func (s *tlsSettings) address() string {
+	u, err := s.public()
+	if err != nil || u == nil {
+		return ""
+	}
+	return u.String()
+}
+
 // publicHost is the HOST:PORT that clients trust and name images by, "" where
 // external-url is not set.
 func (s *tlsSettings) publicHost() string {
