@@ -84,6 +84,8 @@ login may do.`,
 	f.DurationVar(&s.gcInterval, "gc.interval", time.Hour, "time between collections; 0 leaves them to 'slipway gc'")
 	f.DurationVar(&s.store.uploadExpiry, "uploads.expiry", 24*time.Hour, "how long an unfinished upload may be silent")
 	f.Var(&s.store.reserve, "storage.reserve", "free space that uploads leave to the database and collection; 0 is 1GiB, or a twentieth of a smaller disk")
+	s.store.quota = &quotaSettings{}
+	s.store.quota.addFlags(f)
 	s.mirror.addFlags(f)
 	s.build.addFlags(f)
 	f.DurationVar(&s.drain, "drain", 30*time.Second, "how long to finish requests after SIGTERM")

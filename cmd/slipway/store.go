@@ -30,6 +30,7 @@ type storeSettings struct {
 	uploadExpiry time.Duration
 	grace        time.Duration
 	reserve      byteSize
+	quota        *quotaSettings // nil: as the server has them
 	htpasswd     string         // file with users beside those of the database
 	anonymous    auth.Anonymous // what callers without a login may do
 	// openUntilAccounts lets everybody do everything until there are accounts.
@@ -93,9 +94,13 @@ func openStore(ctx context.Context, s storeSettings, log *slog.Logger, collected
 	if err != nil {
 		return st, err
 	}
+	quota, err := quotaOf(ctx, st.db, s.quota, func(repository string) bool { return st.mirror != nil && st.mirror.Serves(repository) })
+	if err != nil {
+		return st, err
+	}
 	if st.registry, err = registry.New(ctx, registry.Config{
 		DB: st.db, Blobs: st.blobs, Log: log,
-		Sparse: sparse, UploadExpiry: s.uploadExpiry, Grace: s.grace, LowWater: reserve,
+		Sparse: sparse, UploadExpiry: s.uploadExpiry, Grace: s.grace, LowWater: reserve, Quota: quota,
 		Guards: []meta.Guard{guardTags(st.accounts, st.policy)},
 	}); err != nil {
 		return st, err

@@ -249,6 +249,7 @@ var matrix = []struct {
 
 	{"runCollection", "POST", "/gc", `{"dry_run":true}`, [6]int{200, 403, 403, 403, 403, 401}},
 	{"getCollection", "GET", "/gc", "", [6]int{404, 403, 403, 403, 403, 401}},
+	{"listQuotas", "GET", "/quotas", "", [6]int{200, 403, 403, 403, 403, 401}},
 	{"getRepository", "GET", "/repositories/team%2Fapp", "", [6]int{200, 200, 200, 200, 200, 401}},
 	{"getRepository", "GET", "/repositories/other", "", [6]int{404, 404, 403, 403, 403, 401}},
 	{"updateRepository", "PATCH", "/repositories/team%2Fapp", `{"delete_untagged":true}`, [6]int{200, 403, 403, 403, 403, 401}},

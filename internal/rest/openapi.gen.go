@@ -554,6 +554,14 @@ type Problem struct {
 	Title string `json:"title"`
 }
 
+// Quotas defines model for Quotas.
+type Quotas struct {
+	// More There are more repositories than are listed
+	More         bool            `json:"more"`
+	Repositories []RepositoryUse `json:"repositories"`
+	Total        Use             `json:"total"`
+}
+
 // Reason defines model for Reason.
 type Reason struct {
 	How  *string `json:"how,omitempty"`
@@ -576,11 +584,30 @@ type Repository struct {
 	// DeleteUntagged Collection deletes manifests that no tag or index or subject holds
 	DeleteUntagged bool   `json:"delete_untagged"`
 	Name           string `json:"name"`
+
+	// QuotaBytes What it may hold; 0 is no limit. Missing where quota.repository of the server holds
+	QuotaBytes *int64 `json:"quota_bytes,omitempty"`
 }
 
 // RepositoryUpdate defines model for RepositoryUpdate.
 type RepositoryUpdate struct {
 	DeleteUntagged *bool `json:"delete_untagged,omitempty"`
+
+	// QuotaBytes What it may hold; 0 is no limit, -1 leaves it to quota.repository of the server. Takes an administrator of the server
+	QuotaBytes *int64 `json:"quota_bytes,omitempty"`
+}
+
+// RepositoryUse defines model for RepositoryUse.
+type RepositoryUse struct {
+	// Bytes Blobs and manifests of the repository
+	Bytes int64  `json:"bytes"`
+	Name  string `json:"name"`
+
+	// Own The limit is its own and not quota.repository of the server
+	Own bool `json:"own"`
+
+	// QuotaBytes What it may hold; 0 is no limit
+	QuotaBytes int64 `json:"quota_bytes"`
 }
 
 // RestoreRequest defines model for RestoreRequest.
@@ -740,6 +767,15 @@ type Trust struct {
 	Refusals []Refusal `json:"refusals"`
 }
 
+// Use defines model for Use.
+type Use struct {
+	// Bytes What is kept, each blob once
+	Bytes int64 `json:"bytes"`
+
+	// QuotaBytes The server's quota.total; 0 is no limit
+	QuotaBytes int64 `json:"quota_bytes"`
+}
+
 // User defines model for User.
 type User struct {
 	CreatedAt time.Time `json:"created_at"`
@@ -814,6 +850,12 @@ type ListRunsParams struct {
 
 	// Before Only runs with a smaller number
 	Before *int64 `form:"before,omitempty" json:"before,omitempty"`
+}
+
+// ListQuotasParams defines parameters for ListQuotas.
+type ListQuotasParams struct {
+	// N How many repositories
+	N *int `form:"n,omitempty" json:"n,omitempty"`
 }
 
 // ListTokensParams defines parameters for ListTokens.
@@ -987,6 +1029,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/projects/{project}/runs/{number}/files/{path} (the `GetRunFile` operationId).
 	GetRunFile(ctx context.Context, project string, number int64, path string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListQuotas What repositories use, and what they may; those that use most first
+	//
+	// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+	ListQuotas(ctx context.Context, params *ListQuotasParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteRepository Delete a repository with all its tags and manifests
 	//
@@ -1328,6 +1375,21 @@ func (c *Client) GetRun(ctx context.Context, project string, number int64, reqEd
 // Corresponds with GET /api/v1/projects/{project}/runs/{number}/files/{path} (the `GetRunFile` operationId).
 func (c *Client) GetRunFile(ctx context.Context, project string, number int64, path string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetRunFileRequest(c.Server, project, number, path)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListQuotas What repositories use, and what they may; those that use most first
+//
+// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+func (c *Client) ListQuotas(ctx context.Context, params *ListQuotasParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListQuotasRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2336,6 +2398,60 @@ func NewGetRunFileRequest(server string, project string, number int64, path stri
 	return req, nil
 }
 
+// NewListQuotasRequest constructs an http.Request for the ListQuotas method
+func NewListQuotasRequest(server string, params *ListQuotasParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/quotas")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.N != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "n", *params.N, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewDeleteRepositoryRequest constructs an http.Request for the DeleteRepository method
 func NewDeleteRepositoryRequest(server string, name string) (*http.Request, error) {
 	var err error
@@ -3293,6 +3409,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/projects/{project}/runs/{number}/files/{path} (the `GetRunFile` operationId).
 	GetRunFileWithResponse(ctx context.Context, project string, number int64, path string, reqEditors ...RequestEditorFn) (*GetRunFileResponse, error)
 
+	// ListQuotasWithResponse What repositories use, and what they may; those that use most first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+	ListQuotasWithResponse(ctx context.Context, params *ListQuotasParams, reqEditors ...RequestEditorFn) (*ListQuotasResponse, error)
+
 	// DeleteRepositoryWithResponse Delete a repository with all its tags and manifests
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -3886,6 +4009,54 @@ func (r GetRunFileResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetRunFileResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListQuotasResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quotas
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListQuotasResponse) GetJSON200() *Quotas {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListQuotasResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListQuotasResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListQuotasResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListQuotasResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListQuotasResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5072,6 +5243,19 @@ func (c *ClientWithResponses) GetRunFileWithResponse(ctx context.Context, projec
 	return ParseGetRunFileResponse(rsp)
 }
 
+// ListQuotasWithResponse What repositories use, and what they may; those that use most first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+func (c *ClientWithResponses) ListQuotasWithResponse(ctx context.Context, params *ListQuotasParams, reqEditors ...RequestEditorFn) (*ListQuotasResponse, error) {
+	rsp, err := c.ListQuotas(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListQuotasResponse(rsp)
+}
+
 // DeleteRepositoryWithResponse Delete a repository with all its tags and manifests
 //
 // Returns a wrapper object for the known response body format(s).
@@ -5730,6 +5914,39 @@ func ParseGetRunFileResponse(rsp *http.Response) (*GetRunFileResponse, error) {
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListQuotasResponse parses an HTTP response from a ListQuotasWithResponse call
+func ParseListQuotasResponse(rsp *http.Response) (*ListQuotasResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListQuotasResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quotas
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -6499,6 +6716,9 @@ type ServerInterface interface {
 	// GetRunFile The log of a run, or a report of one of its tests
 	// (GET /api/v1/projects/{project}/runs/{number}/files/{path})
 	GetRunFile(w http.ResponseWriter, r *http.Request, project string, number int64, path string)
+	// ListQuotas What repositories use, and what they may; those that use most first
+	// (GET /api/v1/quotas)
+	ListQuotas(w http.ResponseWriter, r *http.Request, params ListQuotasParams)
 	// DeleteRepository Delete a repository with all its tags and manifests
 	// (DELETE /api/v1/repositories/{name})
 	DeleteRepository(w http.ResponseWriter, r *http.Request, name string)
@@ -6942,6 +7162,39 @@ func (siw *ServerInterfaceWrapper) GetRunFile(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetRunFile(w, r, project, number, path)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListQuotas operation middleware
+func (siw *ServerInterfaceWrapper) ListQuotas(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListQuotasParams
+
+	// ------------- Optional query parameter "n" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "n", r.URL.Query(), &params.N, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "n"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "n", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListQuotas(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -7554,6 +7807,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodDelete+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.DeleteRepository)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.GetRepository)
 	m.HandleFunc(http.MethodPatch+" "+options.BaseURL+"/api/v1/repositories/{name}", wrapper.UpdateRepository)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/quotas", wrapper.ListQuotas)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/whoami", wrapper.WhoAmI)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/api/v1/users", wrapper.ListUsers)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/api/v1/users", wrapper.CreateUser)
@@ -7920,6 +8174,45 @@ type GetRunFiledefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetRunFiledefaultApplicationProblemPlusJSONResponse) VisitGetRunFileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQuotasRequestObject struct {
+	Params ListQuotasParams
+}
+
+type ListQuotasResponseObject interface {
+	VisitListQuotasResponse(w http.ResponseWriter) error
+}
+
+type ListQuotas200JSONResponse Quotas
+
+func (response ListQuotas200JSONResponse) VisitListQuotasResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListQuotasdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListQuotasdefaultApplicationProblemPlusJSONResponse) VisitListQuotasResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8810,6 +9103,9 @@ type StrictServerInterface interface {
 	// GetRunFile The log of a run, or a report of one of its tests
 	// (GET /api/v1/projects/{project}/runs/{number}/files/{path})
 	GetRunFile(ctx context.Context, request GetRunFileRequestObject) (GetRunFileResponseObject, error)
+	// ListQuotas What repositories use, and what they may; those that use most first
+	// (GET /api/v1/quotas)
+	ListQuotas(ctx context.Context, request ListQuotasRequestObject) (ListQuotasResponseObject, error)
 	// DeleteRepository Delete a repository with all its tags and manifests
 	// (DELETE /api/v1/repositories/{name})
 	DeleteRepository(ctx context.Context, request DeleteRepositoryRequestObject) (DeleteRepositoryResponseObject, error)
@@ -9136,6 +9432,32 @@ func (sh *strictHandler) GetRunFile(w http.ResponseWriter, r *http.Request, proj
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetRunFileResponseObject); ok {
 		if err := validResponse.VisitGetRunFileResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListQuotas operation middleware
+func (sh *strictHandler) ListQuotas(w http.ResponseWriter, r *http.Request, params ListQuotasParams) {
+	var request ListQuotasRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListQuotas(ctx, request.(ListQuotasRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListQuotas")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListQuotasResponseObject); ok {
+		if err := validResponse.VisitListQuotasResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

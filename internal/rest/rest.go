@@ -168,6 +168,11 @@ func (s *server) authorize(next StrictHandlerFunc, operation string) StrictHandl
 			action = auth.Pull
 		case "DeleteRepository":
 			action = auth.Delete
+		case "UpdateRepository":
+			// Who administers a part of the registry does not give it more room.
+			if u, ok := request.(UpdateRepositoryRequestObject); ok && u.Body != nil && u.Body.QuotaBytes != nil {
+				name = ""
+			}
 		case "RunBuild":
 			// The project is in the body: RunBuild asks.
 			return next(context.WithValue(ctx, requestKey{}, r), w, r, request)
@@ -285,10 +290,19 @@ func (s *server) UpdateRepository(ctx context.Context, request UpdateRepositoryR
 				return err
 			}
 			found.DeleteUntagged = *v
-			if err := audit.Append(tx, audit.Entry{
-				Actor: change(ctx, "").Actor, Address: change(ctx, "").Address, Action: "repository.settings", Repository: request.Name,
-				Outcome: audit.Allowed, Reason: fmt.Sprintf("delete_untagged: %v", *v),
-			}); err != nil {
+			if err := recordSetting(ctx, tx, request.Name, fmt.Sprintf("delete_untagged: %v", *v)); err != nil {
+				return err
+			}
+		}
+		if v := request.Body.QuotaBytes; v != nil {
+			reason, err := setQuota(tx, request.Name, *v)
+			if err != nil {
+				return err
+			}
+			if err := recordSetting(ctx, tx, request.Name, reason); err != nil {
+				return err
+			}
+			if found, err = s.find(tx, request.Name); err != nil {
 				return err
 			}
 		}
@@ -296,6 +310,11 @@ func (s *server) UpdateRepository(ctx context.Context, request UpdateRepositoryR
 		return nil
 	})
 	return UpdateRepository200JSONResponse(repo), err
+}
+
+func recordSetting(ctx context.Context, tx *db.Tx, repository, what string) error {
+	c := change(ctx, "")
+	return audit.Append(tx, audit.Entry{Actor: c.Actor, Address: c.Address, Action: "repository.settings", Repository: repository, Outcome: audit.Allowed, Reason: what})
 }
 
 // DeleteRepository implements the API.
@@ -317,7 +336,15 @@ func (s *server) find(tx *db.Tx, name string) (Repository, error) {
 	if err == nil && !found {
 		err = oci.NewError(oci.CodeNameUnknown, "there is no repository "+name)
 	}
-	return Repository{Name: row.Name, CreatedAt: time.UnixMilli(row.CreatedAt).UTC(), DeleteUntagged: row.DeleteUntagged}, err
+	if err != nil {
+		return Repository{}, err
+	}
+	repo := Repository{Name: row.Name, CreatedAt: time.UnixMilli(row.CreatedAt).UTC(), DeleteUntagged: row.DeleteUntagged}
+	quota, own, err := meta.QuotaOf(tx, name)
+	if own {
+		repo.QuotaBytes = &quota
+	}
+	return repo, err
 }
 
 // FromReport is a collection's report as the API shows it.
