@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"slipway/internal/audit"
 	"slipway/internal/auth"
 	"slipway/internal/auth/account"
 	"slipway/internal/auth/policy"
@@ -26,10 +27,11 @@ import (
 // guarded is a server where nobody may do anything without a login, with one
 // caller of each kind. All of them have to do with repository team/app.
 type guarded struct {
-	t      *testing.T
-	url    string
-	store  *store
-	header map[string]string // Authorization, by caller
+	t        *testing.T
+	url      string
+	store    *store
+	recorder *audit.Recorder
+	header   map[string]string // Authorization, by caller
 }
 
 // mayDo is what each caller may do in team/app. Whoever is not here may not log in.
@@ -76,7 +78,7 @@ func newGuarded(t *testing.T) *guarded {
 			t.Error(err)
 		}
 	})
-	g.url, g.store = "http://"+srv.listener.Addr().String(), srv.store
+	g.url, g.store, g.recorder = "http://"+srv.listener.Addr().String(), srv.store, srv.access.recorder
 	g.people()
 	return g
 }
@@ -88,7 +90,9 @@ func (g *guarded) people() {
 	hash, err := account.HashPassword(password)
 	g.must(err)
 	user := func(name string, groups ...string) {
-		g.update(func(tx *db.Tx) error { return account.CreateUser(tx, account.NewUser{Name: name, Hash: hash, Groups: groups}) })
+		g.update(func(tx *db.Tx) error {
+			return account.CreateUser(tx, account.NewUser{Name: name, Hash: hash, Groups: groups})
+		})
 		g.header[name] = basic(name, password)
 	}
 	rule := func(subject, actions, repositories string) {
