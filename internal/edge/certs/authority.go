@@ -60,7 +60,8 @@ var _ Source = (*Authority)(nil)
 
 // OpenAuthority takes the CA and the server certificate from their folder, or
 // makes them. A CA is made once: where only its certificate is left, that is an
-// error, since a new one would have to be brought to every client.
+// error, since a new one would have to be brought to every client. No other
+// process may use the folder.
 func OpenAuthority(c AuthorityConfig) (*Authority, error) {
 	if c.Machine == nil {
 		c.Machine = ThisMachine()
@@ -81,6 +82,7 @@ func OpenAuthority(c AuthorityConfig) (*Authority, error) {
 	if err := os.MkdirAll(c.Folder, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for certificates: %w", err)
 	}
+	sweep(c.Folder, caFile, caKeyFile, serverFile)
 	machine, err := c.Machine()
 	if err != nil {
 		return nil, err

@@ -348,6 +348,17 @@ func TestThisMachine(t *testing.T) {
 	}
 }
 
+// Half a key that a crash left behind does not stay for ever.
+func TestLeftovers(t *testing.T) {
+	l := newLab(t)
+	l.open(t)
+	must(os.WriteFile(l.path("."+caKeyFile+".1234"), []byte("half a key"), 0o600))
+	l.open(t)
+	if entries, err := os.ReadDir(l.config.Folder); err != nil || len(entries) != 3 {
+		t.Errorf("files: %v, %v", entries, err)
+	}
+}
+
 func TestReadableKeyIsWarnedOf(t *testing.T) {
 	l := newLab(t)
 	l.open(t)

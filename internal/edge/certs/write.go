@@ -17,6 +17,16 @@ func write(path string, content []byte, mode fs.FileMode) error {
 	return nil
 }
 
+// sweep removes what a crash left of writing. Nothing else may be writing.
+func sweep(folder string, names ...string) {
+	for _, name := range names {
+		left, _ := filepath.Glob(filepath.Join(folder, "."+name+".*")) // the pattern is good
+		for _, path := range left {
+			_ = os.Remove(path)
+		}
+	}
+}
+
 func replace(path string, content []byte, mode fs.FileMode) (err error) {
 	folder := filepath.Dir(path)
 	f, err := os.CreateTemp(folder, "."+filepath.Base(path)+".*") // only its owner may read it

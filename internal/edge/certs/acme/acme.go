@@ -31,7 +31,7 @@ import (
 	"slipway/internal/edge/certs"
 )
 
-// Config is what a Source is made of.
+// Config is what a Source is made of. To set it is to agree to the CA's terms.
 type Config struct {
 	Directory string   // URL of the CA's directory. Default Let's Encrypt's
 	Email     string   // where the CA writes to. May be empty
