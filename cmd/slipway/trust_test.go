@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -145,7 +146,7 @@ func TestTrustKubernetes(t *testing.T) {
 	documents := func(text string) (list []map[string]any) {
 		for d := yaml.NewDecoder(strings.NewReader(text)); ; {
 			var one map[string]any
-			if err := d.Decode(&one); err == io.EOF {
+			if err := d.Decode(&one); errors.Is(err, io.EOF) {
 				return list
 			} else if err != nil {
 				t.Fatalf("%v in\n%s", err, text)
