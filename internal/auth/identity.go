@@ -88,11 +88,6 @@ func (i Identity) IsAdmin() bool {
 	return false
 }
 
-// Limited reports that a token stands between the identity and all that it may
-// do. Whoever is limited must not make tokens or set passwords: the new one
-// would be without the limit.
-func (i Identity) Limited() bool { return len(i.Scopes) > 0 || i.Access != nil }
-
 // Actor names the identity in history, events and the audit log, such as
 // "user:anna".
 func (i Identity) Actor() string {
