@@ -114,12 +114,8 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 	if err := errors.Join(os.RemoveAll(work), os.MkdirAll(work, 0o700)); err != nil { // of runs that a crash cut off
 		return nil, err
 	}
-	for _, file := range cas {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("ca-certificates: %w", err)
-		}
-		b.ca = append(append(b.ca, pem...), '\n')
+	if b.ca, err = readCertificates(cas); err != nil {
+		return nil, err
 	}
 	if b.trees, err = tree.OpenCache(filepath.Join(b.data, treesFile)); err != nil {
 		return nil, err
@@ -165,6 +161,18 @@ func openBuilder(ctx context.Context, st *store, s buildSettings, addr net.Addr,
 		log.Warn("runs were cut off when the server ended; their tags did not move", "runs", n)
 	}
 	return b, nil
+}
+
+// readCertificates joins the files of ca-certificates.
+func readCertificates(files []string) (all []byte, err error) {
+	for _, file := range files {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("ca-certificates: %w", err)
+		}
+		all = append(append(all, pem...), '\n')
+	}
+	return all, nil
 }
 
 func firstOf(list []string, other string) string {

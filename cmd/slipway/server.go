@@ -24,6 +24,7 @@ import (
 	"slipway/internal/auth"
 	"slipway/internal/edge"
 	"slipway/internal/edge/certs"
+	"slipway/internal/edge/certs/acme"
 	"slipway/internal/httpapi"
 	"slipway/internal/rest"
 )
@@ -72,7 +73,11 @@ func (s *server) Open(ctx context.Context) (err error) {
 	if s.store.mirror, err = s.settings.mirror.open(s.settings.store.data, s.store.registry, s.settings.manifestLimit, s.log); err != nil {
 		return err
 	}
-	if s.certs, err = s.settings.tls.open(s.settings.store.data, s.log); err != nil {
+	roots, err := readCertificates(s.settings.mirror.caCertificates)
+	if err != nil {
+		return err
+	}
+	if s.certs, err = s.settings.tls.open(s.settings.store.data, roots, s.log); err != nil {
 		return err
 	}
 	if s.access, err = openAccess(s.store, &s.settings, s.log); err != nil {
@@ -89,14 +94,22 @@ func (s *server) Open(ctx context.Context) (err error) {
 	}
 	public := s.settings.tls.publicHost()
 	s.refusals = edge.NewRefusals(s.log, public)
+	var protocols []string
+	byACME, isACME := s.certs.(*acme.Source)
+	if isACME {
+		protocols = append(protocols, acme.Protocol)
+	}
 	s.listener = edge.NewListener(&sealedListener{s.listener, s.builder.subnet, s.log}, edge.ListenerConfig{
-		Certificate: s.certs.Certificate, Log: s.log, Refusals: s.refusals, Exempt: s.reach.proxies,
+		Certificate: s.certs.Certificate, Protocols: protocols, Log: s.log, Refusals: s.refusals, Exempt: s.reach.proxies,
 	})
 	open := s.access.identify(s.handler(registerer, false))
 	if s.reach.untilUsed {
 		open = s.ownName(open)
 	}
 	open = &edge.PlainGuard{Next: open, Allow: s.reach.plain, Refusals: s.refusals, Public: public}
+	if isACME {
+		open = byACME.Challenges(open) // before anything that asks for TLS or a login
+	}
 	requests := edge.NewMetrics(registerer)
 	proxies := edge.Proxies{Networks: s.reach.proxies}
 	s.http = []*http.Server{

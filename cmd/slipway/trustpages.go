@@ -36,7 +36,7 @@ func (s *server) hostOf(r *http.Request) string {
 func (s *server) trustCA(w http.ResponseWriter, _ *http.Request) {
 	ca := s.certs.CA()
 	if ca == nil {
-		plain(w, http.StatusNotFound, "This server's certificate is not signed by an authority of its own: it came from a file. Ask who made that which authority signed it; clients that know it need nothing else.")
+		plain(w, http.StatusNotFound, "This server's certificate is not signed by an authority of its own: it came from a file or from an ACME server. Ask its administrator which authority that is; clients that know it need nothing else.")
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-pem-file")
