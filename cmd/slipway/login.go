@@ -221,7 +221,7 @@ func dockerConfig() (*configfile.ConfigFile, error) {
 	}
 	file, err := config.Load(dir)
 	if err != nil {
-		return nil, fmt.Errorf("Docker's configuration cannot be read, and is left as it is: %w", err) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("the configuration of Docker cannot be read, and is left as it is: %w", err)
 	}
 	if !file.ContainsAuth() {
 		file.CredentialsStore = credentials.DetectDefaultStore(file.CredentialsStore)

@@ -145,6 +145,9 @@ Everybody may ask about themselves.` + apiHelp,
 		if err != nil {
 			return err
 		}
+		if c.own {
+			c.note("No server uses this data folder: what its setting 'anonymous' would allow is not counted.")
+		}
 		verdict := "denied"
 		if d.Allowed {
 			verdict = "allowed"

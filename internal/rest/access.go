@@ -168,7 +168,7 @@ func (s *server) authorizeAccess(ctx context.Context, r *http.Request, operation
 
 // free reports whether the caller is a user with all that the user may: no
 // limit of a token is in the way. A token that was made for less must not lead
-// to a password or to another token.
+// to another one.
 func free(i auth.Identity) bool {
 	return i.Kind == auth.KindUser && i.Access == nil && i.Scopes.Allow(auth.Admin, "")
 }

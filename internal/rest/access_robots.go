@@ -42,7 +42,7 @@ func (s *server) UpdateRobot(ctx context.Context, r UpdateRobotRequestObject) (U
 			}
 			entries = []audit.Entry{{Action: ableText("robot", *d), Subject: "robot:" + r.Robot}}
 		}
-		found := false
+		var found bool
 		if now, found, err = account.RobotNamed(tx, r.Robot); err == nil && !found {
 			err = notFound("there is no robot %q", r.Robot)
 		}

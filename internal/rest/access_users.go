@@ -145,11 +145,12 @@ func keepAdmin(tx *db.Tx, before account.User, stays bool) error {
 
 func isAdmin(u account.User) bool { return !u.Disabled && slices.Contains(u.Groups, auth.GroupAdmins) }
 
-// setsOwnPassword: nothing else of oneself.
+// setsOwnPassword: nothing else of oneself, and not by a token, which could then
+// not be taken back by revoking it.
 func setsOwnPassword(_ *server, ctx context.Context, request any) (bool, error) {
 	r := request.(UpdateUserRequestObject)
 	i := caller(ctx)
-	return free(i) && r.User == i.Name && r.Body.Password != nil && r.Body.Groups == nil && r.Body.Disabled == nil, nil
+	return free(i) && i.Credential == 0 && r.User == i.Name && r.Body.Password != nil && r.Body.Groups == nil && r.Body.Disabled == nil, nil
 }
 
 func fromUser(u account.User) User {
