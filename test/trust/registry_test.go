@@ -76,8 +76,11 @@ func (r *registry) replace(t *testing.T, fingerprint string, f func()) {
 		ErrorLog: log.New(io.Discard, "", 0), // clients that refuse it are the point
 	}
 	l := r.on.listen(t, "5000")
-	done := make(chan error, 1)
-	go func() { done <- other.ServeTLS(l, "", "") }()
+	done := make(chan struct{})
+	go func() {
+		_ = other.ServeTLS(l, "", "") // it ends with Close
+		close(done)
+	}()
 	f()
 	_ = other.Close()
 	<-done
