@@ -60,7 +60,7 @@ func (s *system) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	switch r.URL.Path {
+	switch strings.TrimPrefix(r.URL.Path, "/moved") {
 	case "/.well-known/openid-configuration":
 		_, _ = fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q,"id_token_signing_alg_values_supported":["RS256","none","HS256"]}`, s.URL, s.URL+"/keys")
 	case "/keys":
@@ -238,8 +238,8 @@ func TestIssuersThatFail(t *testing.T) {
 			http.Error(w, "no", http.StatusInternalServerError)
 			return true
 		},
-		"an answer without an end": func(w http.ResponseWriter, _ *http.Request) bool {
-			_, _ = w.Write(make([]byte, 2<<20))
+		"an answer that is too long": func(w http.ResponseWriter, r *http.Request) bool {
+			_, _ = fmt.Fprintf(w, `{"issuer":"https://%s","jwks_uri":"https://%s/keys"}%s`, r.Host, r.Host, strings.Repeat(" ", 2<<20))
 			return true
 		},
 		"a redirect": func(w http.ResponseWriter, r *http.Request) bool {
@@ -269,8 +269,13 @@ func TestIssuersThatFail(t *testing.T) {
 	}
 	// Keys over plain HTTP are nobody's.
 	s := newSystem(t)
-	s.answer = func(w http.ResponseWriter, _ *http.Request) bool {
-		_, _ = fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":"http://127.0.0.1:1/keys"}`, s.URL)
+	plain := httptest.NewServer(s)
+	defer plain.Close()
+	s.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/keys" {
+			return false
+		}
+		_, _ = fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, s.URL, plain.URL+"/keys")
 		return true
 	}
 	if i, err := s.workloads(t).Verify(ctx, s.sign(t, jwt.SigningMethodRS256, "one", s.keys["one"], s.claims())); err == nil {
