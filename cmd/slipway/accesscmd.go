@@ -15,7 +15,7 @@ import (
 
 // accessCommands are the commands about who may do what, and who did.
 func accessCommands() []*cobra.Command {
-	return []*cobra.Command{newUserCommand(), newRobotCommand(), newTokenCommand(), newPolicyCommand(), newAuditCommand(), newQuotaCommand()}
+	return []*cobra.Command{newUserCommand(), newRobotCommand(), newTokenCommand(), newPolicyCommand(), newAuditCommand(), newQuotaCommand(), newSecureCommand()}
 }
 
 // newGroup is a command that only holds others.
