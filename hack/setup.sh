@@ -11,7 +11,8 @@ if [ "${1-}" = tests ]; then
     skopeo:skopeo docker-registry:docker-registry iptables:iptables busybox:busybox-static runc:runc \
     /usr/lib/cni/ptp:containernetworking-plugins unshare:util-linux systemd-analyze:systemd \
     mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring tar:tar \
-    /usr/share/postgresql-common/pg_wrapper:postgresql python3:python3
+    /usr/share/postgresql-common/pg_wrapper:postgresql python3:python3 \
+    containerd:containerd curl:curl wget:wget dash:dash update-ca-certificates:ca-certificates
 fi
 
 PATH=$PATH:/usr/sbin:/sbin # where Debian keeps dockerd and iptables
