@@ -92,7 +92,11 @@ func newWorld(t *testing.T, change func(*oidc.Provider)) *world {
 	}
 	if w.people, err = oidc.New(oidc.Config{
 		Providers: []oidc.Provider{p}, Public: public, DB: w.db, Accounts: w.accounts, Now: w.now, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
-		Refused: func(e audit.Entry) { w.refused = append(w.refused, e) },
+		Refused: func(e audit.Entry) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.refused = append(w.refused, e)
+		},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +172,12 @@ func (w *world) comesBack(c *http.Client) string {
 }
 
 func (w *world) who(token string) (auth.Identity, error) { return w.accounts.BySecret(ctx, token) }
+
+func (w *world) refusals() []audit.Entry {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.refused)
+}
 
 func (w *world) audit() (list []string) {
 	w.t.Helper()
@@ -364,13 +374,13 @@ func TestLoginsThatAreNot(t *testing.T) {
 		},
 		"no code": func() page { b := w.browser(); return w.get(b, change(w.comesBack(b), "code", "")) },
 	} {
-		before := len(w.refused)
+		before := len(w.refusals())
 		p := try()
 		if p.token() != "" || (p.status != http.StatusForbidden && p.status != http.StatusBadGateway) {
 			t.Errorf("%s: %d %s", name, p.status, p.body)
 		}
-		if len(w.refused) != before+1 || w.refused[before].Outcome != audit.Refused || w.refused[before].Action != "login" || w.refused[before].Reason == "" {
-			t.Errorf("%s: written down as %+v", name, w.refused[before:])
+		if all := w.refusals(); len(all) != before+1 || all[before].Outcome != audit.Refused || all[before].Action != "login" || all[before].Reason == "" {
+			t.Errorf("%s: written down as %+v", name, all[before:])
 		}
 	}
 }
