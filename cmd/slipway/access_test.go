@@ -235,7 +235,11 @@ func TestAuditFollow(t *testing.T) {
 		t.Errorf("the last entry is %+v", e)
 	}
 	for _, name := range []string{"one", "two"} {
-		c.ok("robot add " + name + " --data DIR")
+		if _, err := ask[rest.Robot](socketEndpoint(c.dir), "add", func(r *rest.Client) (*http.Response, error) {
+			return r.CreateRobot(t.Context(), rest.NewRobot{Name: name})
+		}); err != nil {
+			t.Fatal(err)
+		}
 		if e := next(); e.Action != "robot.create" || *e.Subject != "robot:"+name {
 			t.Errorf("after robot %s came %+v", name, e)
 		}
