@@ -59,6 +59,7 @@ type configuredIssuer struct {
 	ClientID         string            `yaml:"client-id"`
 	ClientSecretFile string            `yaml:"client-secret-file"`
 	Scopes           []string          `yaml:"scopes"`
+	Require          map[string]string `yaml:"require"`
 	UsernameClaim    string            `yaml:"username-claim"`
 	GroupsClaim      string            `yaml:"groups-claim"`
 	AdminGroups      []string          `yaml:"admin-groups"`
@@ -72,7 +73,7 @@ var (
 	issuerKeys = []string{"name", "kind", "url", "ca", "hosts"}
 	kindKeys   = map[string][]string{
 		issuesWorkloads: {"audience"},
-		issuesPeople:    {"client-id", "client-secret-file", "scopes", "username-claim", "groups-claim", "admin-groups", "groups"},
+		issuesPeople:    {"client-id", "client-secret-file", "scopes", "require", "username-claim", "groups-claim", "admin-groups", "groups"},
 	}
 )
 
@@ -240,7 +241,7 @@ func (s *serveSettings) openPeople(a *access, log *slog.Logger) (*oidc.People, e
 			return nil, err
 		}
 		c.Providers = append(c.Providers, oidc.Provider{
-			Name: i.Name, URL: i.URL, ClientID: i.ClientID, ClientSecret: secret, Scopes: i.Scopes, Transport: t,
+			Name: i.Name, URL: i.URL, ClientID: i.ClientID, ClientSecret: secret, Scopes: i.Scopes, Transport: t, Require: i.Require,
 			UsernameClaim: i.UsernameClaim, GroupsClaim: i.GroupsClaim, AdminGroups: i.AdminGroups, Groups: i.Groups,
 		})
 	}

@@ -5,6 +5,7 @@
 //	auth/account  users, robots and their secrets, in the database and in an htpasswd file
 //	auth/login    who calls: from an Authorization header and an address to an Identity
 //	auth/workload the same for jobs of CI systems, by the tokens that those sign
+//	auth/oidc     people who have their login elsewhere, and get a token for their tools
 //	auth/policy   what they may do: rules over subjects, repositories and actions
 //	auth/token    Docker's token flow: short-lived signed tokens, and the challenges for them
 //

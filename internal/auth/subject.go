@@ -13,7 +13,7 @@ type SubjectKind string
 // The kinds of subjects.
 const (
 	SubjectAnyone        SubjectKind = "anyone"        // everybody, with a login or without
-	SubjectAuthenticated SubjectKind = "authenticated" // everybody with a login
+	SubjectAuthenticated SubjectKind = "authenticated" // everybody with an account here
 	SubjectUser          SubjectKind = "user"
 	SubjectGroup         SubjectKind = "group"
 	SubjectRobot         SubjectKind = "robot"
@@ -113,7 +113,9 @@ func (s Subject) Match(i Identity) bool {
 	case SubjectAnyone:
 		return true
 	case SubjectAuthenticated:
-		return !i.IsAnonymous()
+		// Not workloads: the issuer of GitHub, for one, vouches for the jobs of
+		// everybody there is.
+		return i.Kind == KindUser || i.Kind == KindRobot
 	case SubjectUser:
 		return i.Kind == KindUser && i.Name == s.Name
 	case SubjectRobot:

@@ -83,7 +83,7 @@ func TestSubjects(t *testing.T) {
 	job := auth.Identity{Kind: auth.KindWorkload, Name: "x", Claims: map[string]string{"issuer": "hub", "repository": "org/app", "ref": "refs/heads/main"}}
 	nobody := auth.Nobody(at("::ffff:10.1.2.3"))
 	for subject, want := range map[string]string{
-		"anyone": "anna ci job nobody", "authenticated": "anna ci job",
+		"anyone": "anna ci job nobody", "authenticated": "anna ci",
 		"user:anna": "anna", "user:Anna": "", "user:ci": "", "robot:ci": "ci", "robot:anna": "", "group:dev": "anna", "group:ops": "",
 		"workload:issuer=hub,repository=org/app": "job", "workload:issuer=hub,repository=org/*,ref=refs/heads/main": "job", "workload:issuer=hub,repository=org/app,ref=refs/tags/*": "",
 		"workload:issuer=hub,sub=*": "", "workload:issuer=lab,repository=org/app": "",

@@ -3,6 +3,7 @@ package oidc
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,6 +22,9 @@ func (p *provider) person(claims map[string]any) (account.Person, error) {
 	if who.Subject, _ = claims["sub"].(string); who.Subject == "" || len(who.Subject) > maxSubject {
 		return who, fmt.Errorf("issuer %s says no subject, or one of more than %d bytes", p.Name, maxSubject)
 	}
+	if err := p.required(claims); err != nil {
+		return who, err
+	}
 	var ok bool
 	if who.Name, ok = find(claims, p.UsernameClaim).(string); !ok {
 		return who, fmt.Errorf("issuer %s says no name: its tokens have no claim %s: set username-claim to one that they have", p.Name, p.UsernameClaim)
@@ -36,6 +40,15 @@ func (p *provider) person(claims map[string]any) (account.Person, error) {
 	var err error
 	who.Groups, err = p.groups(claims)
 	return who, err
+}
+
+func (p *provider) required(claims map[string]any) error {
+	for _, name := range slices.Sorted(maps.Keys(p.Require)) {
+		if said, err := texts(find(claims, name)); err != nil || !slices.Contains(said, p.Require[name]) {
+			return fmt.Errorf("this server lets in only those of issuer %s whose %s is %s", p.Name, name, p.Require[name])
+		}
+	}
+	return nil
 }
 
 // groups are those that count here. "admins" never comes from elsewhere by its

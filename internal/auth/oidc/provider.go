@@ -27,6 +27,9 @@ type Provider struct {
 	ClientID     string
 	ClientSecret string   // "" for a public client; PKCE is used in any case
 	Scopes       []string // beside openid. Default: profile and email
+	// Require are claims that a person must have, with that value or with it
+	// in a list. An issuer that anybody can have a login at needs some.
+	Require map[string]string
 	// UsernameClaim has the name of a new user. Default: preferred_username.
 	UsernameClaim string
 	// GroupsClaim has the groups; "" for none. A claim within another is

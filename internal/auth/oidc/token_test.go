@@ -309,6 +309,24 @@ func TestGroups(t *testing.T) {
 	w.notIn("300 groups", http.StatusForbidden)
 }
 
+func TestRequiredClaims(t *testing.T) {
+	w := newWorld(t, func(p *oidc.Provider) { p.Require = map[string]string{"hd": "example.org", "groups": "registry"} })
+	for what, c := range map[string]struct {
+		hd     any
+		groups any
+		status int
+	}{
+		"both": {"example.org", []string{"dev", "registry"}, http.StatusOK}, "a single group": {"example.org", "registry", http.StatusOK},
+		"another": {"evil.test", []string{"registry"}, http.StatusForbidden}, "one that is longer": {"example.org.evil.test", "registry", http.StatusForbidden},
+		"not in the list": {"example.org", []string{"dev"}, http.StatusForbidden}, "no list": {"example.org", nil, http.StatusForbidden}, "no text": {true, "registry", http.StatusForbidden},
+	} {
+		w.issuer.SetPerson(oidctest.Claims{"sub": "1", "preferred_username": "anna", "hd": c.hd, "groups": c.groups})
+		if p := w.login(w.browser()); p.status != c.status || (p.token() != "") != (c.status == http.StatusOK) {
+			t.Errorf("%s: %d %s", what, p.status, p.body)
+		}
+	}
+}
+
 // TestGuard: an issuer that is named may be anywhere; what it names may not.
 func TestGuard(t *testing.T) {
 	i := oidctest.New(t)

@@ -129,7 +129,7 @@ func TestAJobGetsIn(t *testing.T) {
 		}
 		for subject, want := range map[string]bool{
 			"workload:issuer=hub,repository=org/app": true, "workload:issuer=hub,repository=org/*,ref=refs/heads/main": true,
-			"workload:issuer=hub,repository=org/other": false, "workload:issuer=lab,repository=org/app": false, "authenticated": true, "group:admins": false,
+			"workload:issuer=hub,repository=org/other": false, "workload:issuer=lab,repository=org/app": false, "authenticated": false, "group:admins": false,
 		} {
 			sub, err := auth.ParseSubject(subject)
 			if err != nil {
