@@ -94,14 +94,15 @@ func HealBlob(tx *db.Tx, b Blob, lost blob.Key) (healed bool, err error) {
 
 // Join makes a blob a member of a repository.
 func Join(tx *db.Tx, id RepoID, d oci.Digest) error {
-	n, err := tx.Exec(`UPDATE members SET touched_at = ? WHERE repository_id = ? AND digest = ?`, tx.Now(), id, d)
-	if err != nil || n > 0 {
+	n, err := tx.Exec(`INSERT INTO members (repository_id, digest, touched_at) VALUES (?, ?, ?) ON CONFLICT (repository_id, digest) DO NOTHING`, id, d, tx.Now())
+	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(`INSERT INTO members (repository_id, digest, touched_at) VALUES (?, ?, ?)`, id, d, tx.Now()); err != nil {
-		return err
+	if n > 0 {
+		return growBy(tx, id, d, 1)
 	}
-	return growBy(tx, id, d, 1)
+	_, err = tx.Exec(`UPDATE members SET touched_at = ? WHERE repository_id = ? AND digest = ?`, tx.Now(), id, d)
+	return err
 }
 
 // Touch tells collection that a client relies on a blob that it is told

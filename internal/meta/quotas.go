@@ -17,38 +17,31 @@ import (
 
 // Use is what a repository uses and what it may.
 type Use struct {
+	ID    RepoID // 0: there is no such repository
 	Name  string
 	Bytes int64
 	Quota int64 // of its own; 0: no limit
 	Own   bool  // it has a quota of its own
 }
 
-// UseOf is the use of one repository.
-func UseOf(tx *db.Tx, id RepoID) (u Use, err error) {
-	var own *int64
-	_, err = tx.Row(`SELECT r.name, r.bytes, q.bytes FROM repositories r LEFT JOIN quotas q ON q.repository = r.name WHERE r.id = ?`, []any{id}, &u.Name, &u.Bytes, &own)
-	u.set(own)
-	return u, err
-}
-
-// UseByName is the use of a repository that may not exist yet.
-func UseByName(tx *db.Tx, repository string) (u Use, err error) {
+// UseOf is the use of one repository, which may not exist yet.
+func UseOf(tx *db.Tx, repository string) (u Use, err error) {
 	var own *int64
 	u.Name = repository
-	_, err = tx.Row(`SELECT COALESCE(r.bytes, 0), q.bytes FROM (SELECT CAST(? AS TEXT) AS name) n
-		LEFT JOIN repositories r ON r.name = n.name LEFT JOIN quotas q ON q.repository = n.name`, []any{repository}, &u.Bytes, &own)
+	_, err = tx.Row(`SELECT COALESCE(r.id, 0), COALESCE(r.bytes, 0), q.bytes FROM (SELECT CAST(? AS TEXT) AS name) n
+		LEFT JOIN repositories r ON r.name = n.name LEFT JOIN quotas q ON q.repository = n.name`, []any{repository}, &u.ID, &u.Bytes, &own)
 	u.set(own)
 	return u, err
 }
 
 // Uses lists up to n repositories, those that use most first.
 func Uses(tx *db.Tx, n int) (list []Use, err error) {
-	err = tx.Each(`SELECT r.name, r.bytes, q.bytes FROM repositories r LEFT JOIN quotas q ON q.repository = r.name ORDER BY r.bytes DESC, r.name LIMIT ?`, []any{n},
+	err = tx.Each(`SELECT r.id, r.name, r.bytes, q.bytes FROM repositories r LEFT JOIN quotas q ON q.repository = r.name ORDER BY r.bytes DESC, r.name LIMIT ?`, []any{n},
 		func(scan func(...any) error) error {
 			var u Use
 			var own *int64
 			defer func() { u.set(own); list = append(list, u) }()
-			return scan(&u.Name, &u.Bytes, &own)
+			return scan(&u.ID, &u.Name, &u.Bytes, &own)
 		})
 	return list, err
 }

@@ -51,13 +51,15 @@ type allowance struct {
 // admit runs a change that may add content to a repository, which it makes if
 // it is missing, and refuses the change if it adds more than fits.
 func (r *Registry) admit(tx *db.Tx, repository string, a *allowance, change func(meta.RepoID) error) error {
-	id, err := meta.EnsureRepository(tx, repository)
+	u, err := meta.UseOf(tx, repository)
 	if err != nil {
 		return err
 	}
-	u, err := meta.UseOf(tx, id)
-	if err != nil {
-		return err
+	id := u.ID
+	if id == 0 {
+		if id, err = meta.EnsureRepository(tx, repository); err != nil {
+			return err
+		}
 	}
 	*a = allowance{name: repository, limit: r.Quota.Limit(u), total: r.Quota.Total}
 	a.before.repository = u.Bytes
@@ -70,12 +72,12 @@ func (r *Registry) admit(tx *db.Tx, repository string, a *allowance, change func
 	if err := change(id); err != nil {
 		return err
 	}
-	return a.check(tx, id)
+	return a.check(tx)
 }
 
-func (a *allowance) check(tx *db.Tx, id meta.RepoID) error {
+func (a *allowance) check(tx *db.Tx) error {
 	if a.limit > 0 {
-		u, err := meta.UseOf(tx, id)
+		u, err := meta.UseOf(tx, a.name)
 		if err != nil {
 			return err
 		}
@@ -145,7 +147,7 @@ type room struct {
 func (r *Registry) room(ctx context.Context, repository string, d oci.Digest) (room, error) {
 	tx := r.DB.Read(ctx)
 	all := room{bytes: -1}
-	u, err := meta.UseByName(tx, repository)
+	u, err := meta.UseOf(tx, repository)
 	if err != nil {
 		return all, err
 	}

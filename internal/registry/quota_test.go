@@ -32,7 +32,7 @@ func digest(b []byte) oci.Digest { return oci.FromBytes(oci.SHA256, b) }
 // use is what the counter says of a repository.
 func use(t *testing.T, s *registrytest.Store, repository string) int64 {
 	t.Helper()
-	u, err := meta.UseByName(s.DB.Read(context.Background()), repository)
+	u, err := meta.UseOf(s.DB.Read(context.Background()), repository)
 	if err != nil {
 		t.Fatal(err)
 	}

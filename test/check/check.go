@@ -222,6 +222,10 @@ func (c *checker) references() error {
 		`SELECT 'edges of ' || e.parent || ' have no content' FROM edges e WHERE NOT EXISTS (SELECT 1 FROM blob_content c WHERE c.digest = e.parent) GROUP BY e.parent`,
 		`SELECT 'key ' || g.store_key || ' is to be deleted but blob ' || b.digest || ' needs it' FROM garbage g JOIN blobs b ON b.store_key = g.store_key`,
 		`SELECT 'two blobs have the key ' || store_key FROM blobs WHERE store_key IS NOT NULL GROUP BY store_key HAVING COUNT(*) > 1`,
+		`SELECT 'repository ' || name || ' uses ' || bytes || ' bytes by its counter and ' || held || ' by its rows' FROM (SELECT r.name, r.bytes,
+			COALESCE((SELECT SUM(b.size) FROM members m JOIN blobs b ON b.digest = m.digest WHERE m.repository_id = r.id), 0)
+			+ COALESCE((SELECT SUM(size) FROM manifests m WHERE m.repository_id = r.id), 0) AS held FROM repositories r) WHERE bytes <> held`,
+		`SELECT 'all blobs have ' || bytes || ' bytes by their counter and ' || held || ' by their rows' FROM (SELECT bytes, (SELECT COALESCE(SUM(size), 0) FROM blobs) AS held FROM content) WHERE bytes <> held`,
 	} {
 		if err := c.none(query); err != nil {
 			return err

@@ -95,6 +95,8 @@ func TestDamage(t *testing.T) {
 		"edge too many":      {query(`INSERT INTO edges SELECT digest, 'sha256:00', 'layer', 1 FROM manifests`), "which is not in it"},
 		"still garbage":      {query(`INSERT INTO garbage SELECT store_key, 0 FROM blobs WHERE store_key IS NOT NULL`), "is to be deleted"},
 		"restorable lost":    {query(`DELETE FROM blob_content WHERE digest IN (SELECT digest FROM tombstones)`), "which can still be restored, has no bytes"},
+		"counter wrong":      {query(`UPDATE repositories SET bytes = bytes + 1`), "by its counter"},
+		"total wrong":        {query(`UPDATE content SET bytes = bytes - 1`), "by their counter"},
 		"upload too short":   {query(`UPDATE uploads SET size = size + 1`), "upload"},
 	} {
 		t.Run(name, func(t *testing.T) {

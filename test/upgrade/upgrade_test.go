@@ -159,8 +159,8 @@ func fill(t *testing.T, url string) (want expectation) {
 	if resp := do(t, "DELETE", url+"/v2/team/tool/manifests/"+sum(one), nil, nil); resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("delete: status %d", resp.StatusCode)
 	}
-	if resp := do(t, "PATCH", url+"/api/v1/repositories/clean", []byte(`{"delete_untagged":true}`), http.Header{"Content-Type": {"application/json"}}); resp.StatusCode != http.StatusOK {
-		t.Fatalf("set delete_untagged: status %d", resp.StatusCode)
+	if resp := do(t, "PATCH", url+"/api/v1/repositories/clean", []byte(`{"delete_untagged":true,"quota_bytes":1000000}`), http.Header{"Content-Type": {"application/json"}}); resp.StatusCode != http.StatusOK {
+		t.Fatalf("change settings: status %d", resp.StatusCode)
 	}
 	resp := do(t, "POST", url+"/v2/app/blobs/uploads/", nil, nil)
 	want.Upload.Path, want.Upload.Offset = resp.Header.Get("Location"), len(file)
