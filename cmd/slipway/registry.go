@@ -97,7 +97,7 @@ func (f *registryFlags) run(cmd *cobra.Command, args []string, run func(*session
 	progress, settle := newProgress(cmd.ErrOrStderr(), f.quiet)
 	defer settle()
 	client, err := remote.New(remote.Options{
-		PlainHTTP: f.plainHTTP, SkipVerify: f.insecure, Jobs: jobs,
+		PlainHTTP: f.plainHTTP, SkipVerify: f.insecure, Roots: trustedRoots, Jobs: jobs,
 		UserAgent: "slipway/" + strings.Trim(slipwayVersion(), "()"), Progress: progress,
 	})
 	if err != nil {

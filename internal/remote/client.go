@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -23,6 +24,9 @@ type Options struct {
 	PlainHTTP bool
 	// SkipVerify accepts any TLS certificate.
 	SkipVerify bool
+	// Roots are the authorities by which a host, with its port as image names
+	// have it, is known. nil, or a nil result, means the system's.
+	Roots func(host string) *x509.CertPool
 	// Jobs is the number of parallel transfers; 0 means DefaultJobs.
 	Jobs int
 	// UserAgent goes in front of the library's own.

@@ -178,7 +178,7 @@ func diagnoseCertificate(where place, err error) (problem, hint string) {
 	switch {
 	case errors.As(err, &authority):
 		return "x509: the certificate of " + where.host + " is signed by an authority that this machine does not trust",
-			"install that authority's certificate, or add --insecure to skip the check"
+			"if it is a Slipway, run 'slipway trust " + where.host + "' once; else install that authority's certificate, or add --insecure to skip the check"
 	case errors.As(err, &hostname):
 		return "x509: " + CleanText(hostname.Error()), "use the name in the certificate, or add --insecure to skip the check"
 	case errors.As(err, &cert), errors.As(err, &verify):

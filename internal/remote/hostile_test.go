@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -209,6 +210,22 @@ func TestConnectionErrors(t *testing.T) {
 	must(t, err)
 	if _, err := skip.Tags(ctx, host+"/a"); err == nil || strings.Contains(err.Error(), "x509") {
 		t.Errorf("with --insecure: %v", err)
+	}
+	var asked []string
+	trusting, err := New(Options{Roots: func(h string) *x509.CertPool {
+		asked = append(asked, h)
+		pool := x509.NewCertPool()
+		pool.AddCert(secure.Certificate())
+		return pool
+	}})
+	must(t, err)
+	for range 2 {
+		if _, err := trusting.Tags(ctx, host+"/a"); err == nil || strings.Contains(err.Error(), "x509") {
+			t.Errorf("with an authority of the host's own: %v", err)
+		}
+	}
+	if len(asked) != 1 || asked[0] != host {
+		t.Errorf("authorities were asked for of %q, want once of %s", asked, host)
 	}
 	closed := httptest.NewServer(nil)
 	gone := strings.TrimPrefix(closed.URL, "http://")

@@ -2,12 +2,14 @@ package remote
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/v1/remote"
@@ -29,6 +31,35 @@ type guardedTransport struct {
 	plainHTTP bool
 }
 
+// transports is one transport for each host that has authorities of its own,
+// and one for all others.
+type transports struct {
+	others *http.Transport
+	roots  func(host string) *x509.CertPool
+
+	mu     sync.Mutex
+	byHost map[string]*http.Transport
+}
+
+func (t *transports) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.of(req.URL.Host).RoundTrip(req)
+}
+
+func (t *transports) of(host string) *http.Transport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if own, known := t.byHost[host]; known {
+		return own
+	}
+	own := t.others
+	if pool := t.roots(host); pool != nil {
+		own = t.others.Clone()
+		own.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
+	t.byHost[host] = own
+	return own
+}
+
 func newTransport(o Options) http.RoundTripper {
 	t := ggcr.DefaultTransport.(*http.Transport).Clone()
 	// An answer starts at once, or after the registry has hashed what it was
@@ -37,7 +68,11 @@ func newTransport(o Options) http.RoundTripper {
 	if o.SkipVerify {
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // asked for by the user
 	}
-	return &guardedTransport{inner: t, plainHTTP: o.PlainHTTP}
+	g := &guardedTransport{inner: t, plainHTTP: o.PlainHTTP}
+	if o.Roots != nil && !o.SkipVerify {
+		g.inner = &transports{others: t, roots: o.Roots, byHost: map[string]*http.Transport{}}
+	}
+	return g
 }
 
 func (g *guardedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
