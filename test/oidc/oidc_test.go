@@ -116,6 +116,8 @@ func TestAJobPushesWithoutASecret(t *testing.T) {
 	login := crane.With("auth", "login", s.Host(), "--username", "oidc", "--password-stdin")
 	login.Stdin = []byte(s.job(nil))
 	login.Run(t)
+	podmans := harness.Command{Path: harness.Tool(t, "skopeo"), Stdin: login.Stdin}
+	podmans.With("login", s.Host(), "--tls-verify=false", "--authfile", filepath.Join(home, "auth.json"), "--username", "oidc", "--password-stdin").Run(t)
 	crane.With("push", s.image, s.Host()+"/org/app:v2").Run(t)
 	if got := crane.With("ls", s.Host()+"/org/app").Run(t); got != "v1\nv2" {
 		t.Errorf("tags: %q", got)
@@ -137,6 +139,11 @@ func TestAJobPushesWithoutASecret(t *testing.T) {
 	made := s.slipway("audit", "--actor", "workload:hub/repo:org/app:ref:refs/heads/main", "--repository", "org/app")
 	if !strings.Contains(made, "v1") || !strings.Contains(made, "v2") {
 		t.Errorf("what the job did: %s", made)
+	}
+	// Slipway's own commands, and its API, take it as any other token.
+	own := harness.Command{Path: harness.Binary(t), Args: []string{"policy", "check", "workload:hub/repo:org/app:ref:refs/heads/main", "pull", "org/app"}, Env: []string{"HOME=" + home, "SLIPWAY_SERVER=" + s.URL(), "SLIPWAY_TOKEN=" + s.job(nil)}}
+	if out, err := own.Output(); err != nil || !strings.Contains(out, "allowed: rule 1") {
+		t.Errorf("%s, %v", out, err)
 	}
 	deadline := time.Now().Add(10 * time.Second) // refusals are written in batches
 	for {
