@@ -88,8 +88,10 @@ func (s *server) serveStore() {
 		Visible: func(r *http.Request) func(string) bool {
 			return func(repository string) bool { return authorize(r, auth.Pull, repository) == nil }
 		},
-		Challenge: func(_ *http.Request, a auth.Action, repository string) string { return "Test " + string(a) + " " + repository },
-		Caller:    func(r *http.Request) (string, string) { return "anonymous", r.RemoteAddr },
+		Challenge: func(_ *http.Request, a auth.Action, repository string) string {
+			return "Test " + string(a) + " " + repository
+		},
+		Caller: func(r *http.Request) (string, string) { return "anonymous", r.RemoteAddr },
 	}))
 }
 
