@@ -226,7 +226,7 @@ func (s *serveSettings) openWorkloads() (login.Workloads, error) {
 func (s *serveSettings) openPeople(a *access, log *slog.Logger) (*oidc.People, error) {
 	c := oidc.Config{
 		DB: a.store.db, Accounts: a.store.accounts, TokenLife: s.oidc.tokenLife, Log: log, Refused: a.recorder.Record, Address: address,
-		Host: func(r *http.Request) string { return edge.OriginOf(r).Host },
+		Origin: func(r *http.Request) string { o := edge.OriginOf(r); return o.Scheme + "://" + o.Host },
 	}
 	for _, i := range s.oidc.issuers.list {
 		if i.Kind != issuesPeople {

@@ -31,9 +31,9 @@ type Config struct {
 	// TokenLife is how long after a login the tokens of a person end, at the
 	// latest. Default: 30 days.
 	TokenLife time.Duration
-	// Host and Address are what a request was sent to and where it comes from.
-	// Default: as its connection has it.
-	Host    func(*http.Request) string
+	// Origin and Address are what a request was sent to, as https://HOST, and
+	// where it comes from. Default: as its connection has it.
+	Origin  func(*http.Request) string
 	Address func(*http.Request) netip.Addr
 	// Refused is told of logins that failed, for the audit log. It must not
 	// block.
@@ -95,8 +95,13 @@ func (c *Config) complete() error {
 	if c.TokenLife == 0 {
 		c.TokenLife = DefaultTokenLife
 	}
-	if c.Host == nil {
-		c.Host = func(r *http.Request) string { return r.Host }
+	if c.Origin == nil {
+		c.Origin = func(r *http.Request) string {
+			if r.TLS != nil {
+				return "https://" + r.Host
+			}
+			return "http://" + r.Host
+		}
 	}
 	if c.Address == nil {
 		c.Address = func(r *http.Request) netip.Addr { return auth.RemoteAddress(r.RemoteAddr) }
@@ -172,8 +177,9 @@ func (p *People) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// The cookie has to be there when the issuer sends the browser back to
-	// the public address.
-	if !sameHost(p.Host(r), p.Public) && !r.URL.Query().Has(moved) {
+	// the public address, and browsers take one for https over https
+	// only.
+	if !sameOrigin(p.Origin(r), p.Public) && !r.URL.Query().Has(moved) {
 		http.Redirect(w, r, p.URL(one.Name)+"?"+moved, http.StatusFound)
 		return
 	}
@@ -192,11 +198,11 @@ func (p *People) login(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, to, http.StatusFound)
 }
 
-// sameHost compares what a request was sent to with an address, whose port may
-// be that of its scheme.
-func sameHost(host string, u *url.URL) bool {
+// sameOrigin compares what a request was sent to with an address. Either may
+// have the port of its scheme.
+func sameOrigin(origin string, u *url.URL) bool {
 	standard := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
-	return strings.EqualFold(strings.TrimSuffix(host, standard), strings.TrimSuffix(u.Host, standard))
+	return strings.EqualFold(strings.TrimSuffix(origin, standard), strings.TrimSuffix(u.Scheme+"://"+u.Host, standard))
 }
 
 func (p *People) callback(w http.ResponseWriter, r *http.Request) {
@@ -204,8 +210,10 @@ func (p *People) callback(w http.ResponseWriter, r *http.Request) {
 	if one == nil {
 		return
 	}
-	http.SetCookie(w, p.cookie("", -1))
 	claims, err := p.answer(r, one)
+	if !errors.Is(err, errState) && !errors.Is(err, errNoCookie) { // what others send a browser to ends no login
+		http.SetCookie(w, p.cookie("", -1))
+	}
 	if err != nil {
 		p.failed(w, r, one, err)
 		return

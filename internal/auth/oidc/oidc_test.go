@@ -292,6 +292,11 @@ func TestTheCookie(t *testing.T) {
 			t.Errorf("%s leads to %s", step.address, to)
 		}
 	}
+	plain := httptest.NewRecorder()
+	w.people.ServeHTTP(plain, httptest.NewRequest(http.MethodGet, "http://"+w.people.Public.Host+"/oidc/keycloak/login", nil))
+	if to := plain.Header().Get("Location"); to != w.server.URL+"/oidc/keycloak/login?moved" || len(plain.Result().Cookies()) > 0 {
+		t.Errorf("over plain HTTP it leads to %s, with %v", to, plain.Result().Cookies())
+	}
 	// A look at the headers uses nothing up.
 	b := w.browser()
 	w.issuer.SetPerson(anna())
@@ -326,7 +331,19 @@ func TestLoginsThatAreNot(t *testing.T) {
 			w.comesBack(victim)
 			return w.get(victim, back)
 		},
-		"no state": func() page { b := w.browser(); return w.get(b, change(w.comesBack(b), "state", "")) },
+		"no state, which ends no login": func() page {
+			b := w.browser()
+			back := w.comesBack(b)
+			p := w.get(b, change(back, "state", ""))
+			if p := w.get(b, back); p.token() == "" {
+				t.Errorf("the login that was under way: %d %s", p.status, p.body)
+			}
+			return p
+		},
+		"another state": func() page {
+			b := w.browser()
+			return w.get(b, change(w.comesBack(b), "state", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+		},
 		"the state again": func() page {
 			b := w.browser()
 			back := w.comesBack(b)
