@@ -137,7 +137,7 @@ func (s *server) announce(ctx context.Context) error {
 		s.log.Info("external-url is not set: printed commands take this machine's name, which clients may know otherwise", "name", host)
 	}
 	if s.reach.anonymous >= auth.AnonymousPush {
-		s.log.Warn("everybody who reaches this server may push without a login: 'slipway user add' makes accounts, and --anonymous pull or none asks for them", "anonymous", s.settings.anonymous)
+		s.log.Warn("everybody who reaches this server may push without a login: 'slipway secure' closes it without locking anybody out", "anonymous", s.settings.anonymous)
 	} else {
 		password, err := s.access.ensureAdmin(ctx)
 		if err != nil {
