@@ -130,6 +130,8 @@ func diagnoseAnswer(where place, e *transport.Error) (problem, hint string) {
 	switch {
 	case e.StatusCode == http.StatusUnauthorized:
 		return where.host + " asks for a login, or refused the stored one", fmt.Sprintf("run 'docker login %s'", where.host)
+	case e.StatusCode == http.StatusRequestEntityTooLarge && message != "": // a quota, which no other login changes
+		return where.host + " refuses this: " + orStatus(message, e.StatusCode), ""
 	case e.StatusCode == http.StatusForbidden || code == transport.DeniedErrorCode:
 		return where.host + " refuses this: " + orStatus(message, e.StatusCode), fmt.Sprintf("if it has accounts, run 'docker login %s' with one that may", where.host)
 	case code == transport.NameUnknownErrorCode:

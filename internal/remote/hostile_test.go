@@ -168,6 +168,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}{
 		"login":     {401, `{"errors":[{"code":"UNAUTHORIZED"}]}`, []string{"asks for a login", "run 'docker login HOST'"}},
 		"denied":    {403, `{"errors":[{"code":"DENIED","message":"no \u001b[31mpush"}]}`, []string{"refuses this: no [31mpush (403)"}},
+		"quota":     {413, `{"errors":[{"code":"DENIED","message":"too much: ask for more"}]}`, []string{"refuses this: too much: ask for more (413)"}},
+		"proxy":     {413, `<html>`, []string{"raise its limit for request bodies"}},
 		"missing":   {404, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, []string{"no such tag", "'slipway tags HOST/a/b'"}},
 		"no repo":   {404, `{"errors":[{"code":"NAME_UNKNOWN"}]}`, []string{"no such repository", "'slipway catalog HOST'"}},
 		"html":      {404, `<html>`, []string{"no such tag"}},
@@ -191,6 +193,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			}
 			if strings.ContainsAny(err.Error(), "\n\x1b") {
 				t.Errorf("error %q holds control characters", err)
+			}
+			if row.status == http.StatusRequestEntityTooLarge && strings.Contains(err.Error(), "docker login") {
+				t.Errorf("error %q asks for another login", err)
 			}
 		})
 	}
