@@ -20,7 +20,8 @@ import (
 // and after, so pushes at the same time cannot pass the limit together. What is
 // asked earlier only saves a client from sending what will be refused. Nothing
 // that adds no bytes is refused, so tags move, and images are pushed again,
-// where no more fits. Uploads under way do not count; storage.reserve keeps
+// where no more fits; but an upload in parts, which says at its end what it is,
+// has to fit as if it were new. Uploads under way do not count; storage.reserve keeps
 // them from filling the disk.
 type Quota struct {
 	Total      int64 // of all blobs, each once
@@ -117,14 +118,14 @@ var errQuota = errors.New("quota")
 // overQuota is DENIED, which clients do not try again, with the status 413.
 func overQuota(repository string, use, limit, need int64) error {
 	return oci.NewError(oci.CodeDenied, fmt.Sprintf(
-		"the quota of repository %s is %s, it uses %s, and this needs %s more: delete images of it and run 'slipway gc', or ask an administrator to raise the quota with 'slipway quota %s SIZE'",
+		"the quota of repository %s is %s, it uses %s, and this brings at least %s: delete images of it and run 'slipway gc', or ask an administrator to raise the quota with 'slipway quota %s SIZE'",
 		repository, size(limit), size(use), size(need), repository)).
 		WithStatus(http.StatusRequestEntityTooLarge).WithDetail(map[string]int64{"quota": limit, "used": use, "needed": need}).WithCause(errQuota)
 }
 
 func overTotal(use, limit, need int64) error {
 	return oci.NewError(oci.CodeInsufficientSpace, fmt.Sprintf(
-		"the quota of the whole registry is %s, it uses %s, and this needs %s more: delete images and run 'slipway gc', or ask its administrator to raise quota.total",
+		"the quota of the whole registry is %s, it uses %s, and this brings at least %s: delete images and run 'slipway gc', or ask its administrator to raise quota.total",
 		size(limit), size(use), size(need))).WithDetail(map[string]int64{"quota": limit, "used": use, "needed": need}).WithCause(errQuota)
 }
 
