@@ -150,8 +150,15 @@ func TestIssuersThatFail(t *testing.T) {
 		w.pass(6 * time.Second)
 		w.isIn(what + ", and then it works")
 	}
-	// Addresses that are no https.
 	w := newWorld(t, nil)
+	w.issuer.SetPerson(anna())
+	w.issuer.Instead(func(rw http.ResponseWriter, _ *http.Request) bool {
+		_, _ = rw.Write([]byte(strings.Repeat(" ", 1<<20))) // and then all is right
+		return false
+	})
+	w.notIn("a long answer", http.StatusBadGateway)
+	// Addresses that are no https.
+	w = newWorld(t, nil)
 	w.issuer.Instead(func(rw http.ResponseWriter, _ *http.Request) bool {
 		_, _ = fmt.Fprintf(rw, `{"issuer":%q,"authorization_endpoint":"javascript:alert(1)","token_endpoint":"https://x.test/t","jwks_uri":"https://x.test/k"}`, w.issuer.URL)
 		return true
@@ -216,7 +223,7 @@ func TestNamesThatAreTaken(t *testing.T) {
 	as := func(sub, name string) {
 		w.issuer.SetPerson(oidctest.Claims{"sub": sub, "preferred_username": name})
 	}
-	for _, name := range []string{"local", "LOCAL", "made-by-hand"} {
+	for _, name := range []string{"local", "LOCAL", "made-by-hand", "filed"} {
 		as("mallory", name)
 		if p := w.notIn("the name "+name, http.StatusForbidden); !strings.Contains(p.body, strings.ToLower(name)) || !strings.Contains(p.body, "administrator") {
 			t.Errorf("%s: %s", name, p.body)
