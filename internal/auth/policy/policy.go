@@ -30,7 +30,6 @@ type Config struct {
 // Policy decides. Safe for concurrent use.
 type Policy struct {
 	Config
-	anonymous atomic.Int64
 	compiled  atomic.Pointer[compiled]
 }
 
@@ -53,13 +52,8 @@ func New(c Config) *Policy {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Policy{Config: c}
-	p.SetAnonymous(c.Anonymous)
-	return p
+	return &Policy{Config: c}
 }
-
-// SetAnonymous changes what everybody may do, from the next decision on.
-func (p *Policy) SetAnonymous(level auth.Anonymous) { p.anonymous.Store(int64(level)) }
 
 // AnonymousLevel is what everybody may do now; 0 is nothing.
 func (p *Policy) AnonymousLevel(ctx context.Context) auth.Anonymous {
@@ -68,7 +62,7 @@ func (p *Policy) AnonymousLevel(ctx context.Context) auth.Anonymous {
 			return auth.AnonymousAdmin
 		}
 	}
-	return auth.Anonymous(p.anonymous.Load())
+	return p.Anonymous
 }
 
 // current is the compiled rules, read again if the generation has moved.

@@ -152,11 +152,6 @@ func TestAnonymousLevelIsOneMoreRule(t *testing.T) {
 			t.Errorf("level %d: %v: no login would help", level, err)
 		}
 	}
-	w := newWorld(t, auth.AnonymousPush)
-	w.SetAnonymous(auth.AnonymousPull)
-	if w.Decide(ctx, nobody, auth.Push, "x").Allowed || w.AnonymousLevel(ctx) != auth.AnonymousPull {
-		t.Error("the level did not change")
-	}
 }
 
 func TestRulesChangeAtOnce(t *testing.T) {
