@@ -162,6 +162,10 @@ func (s *closing) run(w io.Writer) error {
 	return s.printRest(w, now)
 }
 
+// sameEnd is by how much a rule may end earlier than was asked for and count as
+// there: a time such as 30d is another moment when the command runs again.
+const sameEnd = time.Hour
+
 // newRules are those that are not there yet.
 func (s *closing) newRules(have []rest.Rule) (list []rest.NewRule) {
 	add := func(subject, repositories, note string, end *time.Time, actions ...string) {
@@ -169,7 +173,7 @@ func (s *closing) newRules(have []rest.Rule) (list []rest.NewRule) {
 		subject = parsed.String()
 		if slices.ContainsFunc(have, func(r rest.Rule) bool {
 			return r.Subject == subject && r.Repositories == repositories && !slices.ContainsFunc(actions, func(a string) bool { return !slices.Contains(r.Actions, a) }) &&
-				(r.ExpiresAt == nil || (end != nil && !r.ExpiresAt.Before(end.Truncate(time.Second))))
+				(r.ExpiresAt == nil || (end != nil && !r.ExpiresAt.Before(end.Add(-sameEnd))))
 		}) {
 			return
 		}
