@@ -39,7 +39,7 @@ func openAccess(st *store, s *serveSettings, log *slog.Logger) (*access, error) 
 	if a.tokens, err = token.Open(token.Config{Folder: st.dir, Issuer: service, Service: service, Accounts: st.accounts, Log: log}); err != nil {
 		return nil, err
 	}
-	workloads, err := s.openWorkloads()
+	workloads, err := s.openWorkloads(log)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("oidc.issuers: %w", err)}
 	}

@@ -23,6 +23,7 @@ import (
 	"slipway/internal/auth/oidc"
 	"slipway/internal/auth/workload"
 	"slipway/internal/edge"
+	"slipway/internal/oci"
 )
 
 // oidcSettings are the settings of logins by OpenID Connect.
@@ -168,25 +169,32 @@ func (i configuredIssuer) secret() (string, error) {
 }
 
 // workloads are the issuers of CI jobs, each with a transport of its own.
-type workloads []*workload.Workloads
+type workloads struct {
+	issuers []*workload.Workloads
+	log     *slog.Logger
+}
 
 // Is implements login.Workloads.
 func (w workloads) Is(raw string) bool {
-	return slices.ContainsFunc(w, func(one *workload.Workloads) bool { return one.Is(raw) })
+	return slices.ContainsFunc(w.issuers, func(one *workload.Workloads) bool { return one.Is(raw) })
 }
 
 // Verify implements login.Workloads.
 func (w workloads) Verify(ctx context.Context, raw string) (auth.Identity, error) {
-	i := slices.IndexFunc(w, func(one *workload.Workloads) bool { return one.Is(raw) })
-	if i < 0 {
+	n := slices.IndexFunc(w.issuers, func(one *workload.Workloads) bool { return one.Is(raw) })
+	if n < 0 {
 		return auth.Identity{}, errors.New("no issuer has a token like this")
 	}
-	return w[i].Verify(ctx, raw)
+	i, err := w.issuers[n].Verify(ctx, raw)
+	if oci.HasCode(err, oci.CodeUnavailable) { // whose answer says that the log has the cause
+		w.log.Error("a token of a CI job cannot be checked", "err", err, "cause", errors.Unwrap(err))
+	}
+	return i, err
 }
 
 // openWorkloads is nil where no CI system is trusted.
-func (s *serveSettings) openWorkloads() (login.Workloads, error) {
-	var all workloads
+func (s *serveSettings) openWorkloads(log *slog.Logger) (login.Workloads, error) {
+	all := workloads{log: log}
 	clients := map[string]string{} // of issuers of people, by URL
 	for _, i := range s.oidc.issuers.list {
 		if i.Kind == issuesPeople {
@@ -214,9 +222,9 @@ func (s *serveSettings) openWorkloads() (login.Workloads, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, one)
+		all.issuers = append(all.issuers, one)
 	}
-	if all == nil {
+	if all.issuers == nil {
 		return nil, nil
 	}
 	return all, nil
