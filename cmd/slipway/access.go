@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"slipway/internal/audit"
@@ -30,11 +31,14 @@ type access struct {
 	public   string       // external-url, "" where clients' own idea of the address is taken
 }
 
+// tokenPath is where access tokens are issued.
+const tokenPath = "/token"
+
 // service is the audience of access tokens. Clients only hand it on.
 const service = "slipway"
 
 func openAccess(st *store, s *serveSettings, log *slog.Logger) (*access, error) {
-	a := &access{store: st, public: s.tls.external, recorder: audit.NewRecorder(st.db, log)}
+	a := &access{store: st, public: strings.TrimSuffix(s.tls.external, "/"), recorder: audit.NewRecorder(st.db, log)}
 	var err error
 	if a.tokens, err = token.Open(token.Config{Folder: st.dir, Issuer: service, Service: service, Accounts: st.accounts, Log: log}); err != nil {
 		return nil, err
@@ -92,9 +96,14 @@ func withCaller(r *http.Request, c caller) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
 }
 
-// identify finds out who calls, once for each request.
+// identify finds out who calls, once for each request. The token endpoint does
+// that itself.
 func (a *access) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == tokenPath {
+			next.ServeHTTP(w, r)
+			return
+		}
 		i, err := a.login.Request(r)
 		c, _ := login.ParseAuthorization(r.Header.Values("Authorization")) // its error is in err
 		next.ServeHTTP(w, withCaller(r, caller{i, c.Scheme == login.Bearer, err}))
@@ -153,7 +162,7 @@ func named(r *http.Request) (actor, address string) {
 // challenge tells a client of the registry how to log in.
 func (a *access) challenge(r *http.Request, action auth.Action, repository string) string {
 	c := callerOf(r)
-	t := token.Challenge{Realm: a.url(r) + "/token", Service: service, Action: action, Repository: repository}
+	t := token.Challenge{Realm: a.url(r) + tokenPath, Service: service, Action: action, Repository: repository}
 	switch {
 	case c.bearer && c.err != nil:
 		t.Error = token.InvalidToken

@@ -16,6 +16,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
+	"slipway/internal/git"
 	"slipway/internal/pipeline"
 	"slipway/internal/rest"
 )
@@ -223,7 +224,7 @@ func isGitURL(s string) bool {
 	if _, err := os.Stat(s); err == nil {
 		return false
 	}
-	return strings.Contains(s, "://") || strings.HasPrefix(s, "git@")
+	return git.IsURL(s)
 }
 
 // readSecretFlags reads what --secret names on this machine.

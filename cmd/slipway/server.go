@@ -83,11 +83,17 @@ func (s *server) Open(ctx context.Context) (err error) {
 	if s.access, err = openAccess(s.store, &s.settings, s.log); err != nil {
 		return err
 	}
+	registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "slipway_audit_dropped_total", Help: "Refused attempts that came too fast to be written one by one; the audit log has their number.",
+	}, func() float64 { return float64(s.access.recorder.Dropped()) }))
 	if s.listener, err = net.Listen("tcp", s.settings.listen); err != nil {
 		return fmt.Errorf("listen on %s: %w; is another server running there?", s.settings.listen, err)
 	}
 	if s.control, err = listenControl(s.settings.store.data); err != nil {
 		return err
+	}
+	if host := s.settings.tls.publicHost(); host != "" {
+		s.settings.build.hosts = append(s.settings.build.hosts, host)
 	}
 	if s.builder, err = openBuilder(ctx, s.store, s.settings.build, s.listener.Addr(), s.settings.mirror.caCertificates, s.log); err != nil {
 		return err
@@ -163,7 +169,7 @@ func (s *server) handler(gatherer prometheus.Gatherer, local bool) http.Handler 
 		}
 		api.ServeHTTP(w, r)
 	})
-	mux.Handle("/token", s.access.endpoint)
+	mux.Handle(tokenPath, s.access.endpoint)
 	if s.access.people != nil {
 		mux.Handle("/oidc/", s.access.people)
 	}

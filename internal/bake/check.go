@@ -11,22 +11,8 @@ import (
 	"strings"
 )
 
-// Check looks again whether every path of the project is in the checkout, and
-// leads to a place within it, and whether what it names is there. Read has done
-// so; who keeps a Project by its Fingerprint does it before each use.
-func (p *Project) Check(dir string) error {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return fmt.Errorf("read the project %s: %w", dir, err)
-	}
-	checkout, err := os.OpenRoot(dir)
-	if err != nil {
-		return fmt.Errorf("read the project %s: %w", dir, err)
-	}
-	defer checkout.Close()
-	return p.check(dir, checkout)
-}
-
+// check looks whether every path of the project is in the checkout, and leads to
+// a place within it, and whether what it names is there.
 func (p *Project) check(dir string, checkout *os.Root) error {
 	for _, name := range slices.Sorted(maps.Keys(p.Targets)) {
 		c := checker{target: p.Targets[name], project: p, dir: dir, checkout: checkout}

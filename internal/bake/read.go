@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -76,15 +75,6 @@ func read(ctx context.Context, req Request, take func(Isolation) (*child, error)
 	}
 	project.Kind, project.Files = kind, files
 	project.Settings = settings.Settings
-	if len(req.Files) == 0 && project.Read != nil {
-		project.Read = append(project.Read, bakeFiles...)
-		project.Read = append(project.Read, composeFiles...)
-	}
-	if project.Read != nil {
-		project.Read = append(project.Read, SettingsFile)
-		slices.Sort(project.Read)
-		project.Read = slices.Compact(project.Read)
-	}
 	if err := settings.apply(project); err != nil {
 		return nil, err
 	}
@@ -159,7 +149,6 @@ func plain(req Request, dockerfile string) (*Project, error) {
 		}
 	}
 	return &Project{
-		Read:      slices.Clone(dockerfileNames),
 		Groups:    map[string][]string{},
 		Available: []string{"default"},
 		Targets: map[string]*Target{"default": {

@@ -308,52 +308,6 @@ func TestDetection(t *testing.T) {
 	}
 }
 
-func TestFingerprintAndCheck(t *testing.T) {
-	dir := fixture(t, "compose")
-	req := Request{Dir: dir, Vars: map[string]string{"A": "1"}}
-	p, err := Read(t.Context(), req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"compose.yaml", ".env", "shared/compose.yaml", "shared/.env", "shared/base.yaml", "worker.env", "docker-bake.hcl", "slipway.yaml"} {
-		if !slices.Contains(p.Read, name) {
-			t.Errorf("%s is not among the files read: %v", name, p.Read)
-		}
-	}
-	seen := map[string]string{}
-	note := func(what string) {
-		t.Helper()
-		f, err := Fingerprint(req, p.Read)
-		if err != nil || f == "" {
-			t.Fatal(f, err)
-		}
-		if other, ok := seen[f]; ok {
-			t.Errorf("%s gives the fingerprint of %s", what, other)
-		}
-		seen[f] = what
-	}
-	note("the beginning")
-	write(t, dir, "shared/base.yaml", "services: {}\n")
-	note("a changed file")
-	write(t, dir, "docker-bake.hcl", "")
-	note("a new file")
-	req.Vars = map[string]string{"A": "2"}
-	note("a variable")
-
-	if err := p.Check(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(filepath.Join(dir, "api")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/etc", filepath.Join(dir, "api")); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Check(dir); err == nil || !strings.Contains(err.Error(), "symbolic link") {
-		t.Errorf("a context that became a link: %v", err)
-	}
-}
-
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

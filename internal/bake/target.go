@@ -39,9 +39,6 @@ type Project struct {
 	Kind Kind `json:"kind"`
 	// Files are the project's own files, relative to the checkout.
 	Files []string `json:"files"`
-	// Read is every file that the answer depends on, relative to the checkout,
-	// those that were looked for and are absent included; Fingerprint takes it.
-	Read []string `json:"read"`
 	// Groups are all groups of the files, and the targets in them.
 	Groups map[string][]string `json:"groups,omitempty"`
 	// Available are the names of all targets of the files, sorted.

@@ -84,9 +84,6 @@ func Open(ctx context.Context, cfg Config) (*Bench, error) {
 	}, nil
 }
 
-// Config is the configuration with its defaults filled in.
-func (b *Bench) Config() Config { return b.cfg }
-
 // URL is the registry's address as it is used.
 func (b *Bench) URL() string { return b.client.base.String() }
 

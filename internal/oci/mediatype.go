@@ -26,11 +26,6 @@ var ManifestMediaTypes = []string{
 	MediaTypeArtifactManifest,
 }
 
-// IsIndex reports whether a media type is a list of manifests.
-func IsIndex(mediaType string) bool {
-	return mediaType == MediaTypeImageIndex || mediaType == MediaTypeDockerList
-}
-
 // TrimMediaType drops parameters such as charset, which the specification
 // tells registries to ignore. What cannot be parsed is returned as it stands.
 func TrimMediaType(contentType string) string {

@@ -83,9 +83,3 @@ func (a *Accounts) Refresh(ctx context.Context, secret, service string) (auth.Id
 	}
 	return i, err
 }
-
-// RevokeRefresh ends all refresh tokens of an account: every client has to log
-// in again.
-func RevokeRefresh(tx *db.Tx, kind auth.Kind, owner string) (int64, error) {
-	return tx.Exec(`DELETE FROM refresh_tokens WHERE owner_kind = ? AND owner = ?`, kind, owner)
-}

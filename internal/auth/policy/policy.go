@@ -30,7 +30,7 @@ type Config struct {
 // Policy decides. Safe for concurrent use.
 type Policy struct {
 	Config
-	compiled  atomic.Pointer[compiled]
+	compiled atomic.Pointer[compiled]
 }
 
 // compiled is what the database had at a generation.

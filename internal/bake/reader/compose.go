@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
@@ -28,38 +27,33 @@ type reads struct {
 	strict      bool // nothing else keeps the loader in the checkout
 	root        string
 	seen        map[string]bool
-	unsure      bool // a path could not be told
 }
 
 // maxReads is more files than a project's compose files include.
 const maxReads = 1000
 
-// composeReads lists the files that evaluating a project reads. It is nil when
-// that could not be told.
-func composeReads(files []string, vars map[string]string, strict bool) ([]string, error) {
+// checkReads refuses compose files that read what is outside of the checkout.
+func checkReads(files []string, vars map[string]string, strict bool) error {
 	if len(files) == 0 {
-		return []string{}, nil
+		return nil
 	}
 	root, err := os.Getwd()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r := &reads{environment: maps.Clone(vars), strict: strict, root: root, seen: map[string]bool{}}
 	if r.environment == nil {
 		r.environment = map[string]string{}
 	}
 	if err := r.dotEnv("."); err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range files {
 		if err := r.file(name, path.Dir(name), bake.Position{File: name}); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if r.unsure {
-		return nil, nil
-	}
-	return slices.Sorted(maps.Keys(r.seen)), nil
+	return nil
 }
 
 // dotEnv reads the .env of a folder, the only environment of an interpolation.
@@ -233,12 +227,8 @@ func (r *reads) resolve(written, file, folder string, content []byte) (string, e
 		v, ok := r.environment[key]
 		return v, ok
 	})
-	if strings.Contains(written, "$") {
-		// An include may have an environment of its own.
-		r.unsure = true
-		if r.strict {
-			return "", mistake(at, written+": a path with variables needs the reader to be isolated, which this machine does not allow")
-		}
+	if r.strict && strings.Contains(written, "$") { // an include may have an environment of its own
+		return "", mistake(at, written+": a path with variables needs the reader to be isolated, which this machine does not allow")
 	}
 	if err != nil || name == "" {
 		return "", nil //nolint:nilerr // the loader reports it

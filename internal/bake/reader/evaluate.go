@@ -45,15 +45,8 @@ func evaluate(t *bake.Task) (*bake.Project, error) {
 		}
 		files = append(files, buildx.File{Name: name, Data: data})
 	}
-	read, err := composeReads(compose, t.Vars, t.Mode == bake.IsolateChecks)
-	if err != nil {
+	if err := checkReads(compose, t.Vars, t.Mode == bake.IsolateChecks); err != nil {
 		return nil, err
-	}
-
-	for _, name := range t.Files {
-		if _, inline := t.Inline[name]; !inline && read != nil {
-			read = append(read, name)
-		}
 	}
 
 	defaults := map[string]string{"BAKE_CMD_CONTEXT": "", "BAKE_LOCAL_PLATFORM": platforms.Format(platforms.DefaultSpec())}
@@ -63,7 +56,7 @@ func evaluate(t *bake.Task) (*bake.Project, error) {
 		return nil, where.evaluation(err, compose)
 	}
 	where.rename(meta)
-	p := &bake.Project{Read: read, Groups: map[string][]string{}, Targets: map[string]*bake.Target{}}
+	p := &bake.Project{Groups: map[string][]string{}, Targets: map[string]*bake.Target{}}
 	for _, g := range config.Groups {
 		p.Groups[g.Name], _ = config.ResolveGroup(g.Name)
 	}
