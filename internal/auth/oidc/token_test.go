@@ -202,7 +202,7 @@ func TestASlowIssuerBlocksNobodyElse(t *testing.T) {
 	}
 	close(release)
 	for range cap(waiting) {
-		_ = <-waiting // the redirect leads to a page that the client does not trust
+		<-waiting //nolint:errcheck // the redirect leads to a page that the client does not trust
 	}
 	if n := slow.Requests("/.well-known/openid-configuration"); n != 1 {
 		t.Errorf("who waits together asks once, and not %d times", n)
