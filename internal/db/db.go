@@ -111,11 +111,12 @@ func (d *DB) View(ctx context.Context, fn func(*Tx) error) error {
 	}
 	defer sqlTx.Rollback() //nolint:errcheck // a snapshot has nothing to lose
 	return fn(&Tx{ctx: ctx, now: d.now(), prepare: func(ctx context.Context, query string) (*sql.Stmt, error) {
-		stmt, err := d.reads.get(ctx, query)
-		if err != nil {
-			return nil, err
+		if stmt := d.reads.known(query); stmt != nil {
+			return sqlTx.StmtContext(ctx, stmt), nil
 		}
-		return sqlTx.StmtContext(ctx, stmt), nil
+		// Not through the pool: with a snapshot on each of its connections,
+		// all of them would wait for another one.
+		return sqlTx.PrepareContext(ctx, query)
 	}})
 }
 

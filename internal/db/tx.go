@@ -84,11 +84,15 @@ func newStatements(on preparer) *statements {
 	return &statements{on: on, m: map[string]*sql.Stmt{}}
 }
 
-func (s *statements) get(_ context.Context, query string) (*sql.Stmt, error) {
+// known is nil for a query that is not prepared yet.
+func (s *statements) known(query string) *sql.Stmt {
 	s.mu.RLock()
-	stmt, ok := s.m[query]
-	s.mu.RUnlock()
-	if ok {
+	defer s.mu.RUnlock()
+	return s.m[query]
+}
+
+func (s *statements) get(_ context.Context, query string) (*sql.Stmt, error) {
+	if stmt := s.known(query); stmt != nil {
 		return stmt, nil
 	}
 	// Not the caller's context: the statement outlives it.
