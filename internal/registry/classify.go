@@ -13,7 +13,16 @@ import (
 // as they are.
 func Classify(err error) error {
 	var known *oci.Error
-	if err == nil || errors.As(err, &known) {
+	if err == nil {
+		return nil
+	}
+	if errors.As(err, &known) {
+		// What was merely unavailable may be so for one of these reasons.
+		if cause := errors.Unwrap(known); known.Code == oci.CodeUnavailable && cause != nil {
+			if why := Classify(cause); errors.As(why, new(*oci.Error)) {
+				return why
+			}
+		}
 		return err
 	}
 	switch {
