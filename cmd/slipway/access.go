@@ -18,6 +18,7 @@ import (
 	"slipway/internal/auth/token"
 	"slipway/internal/db"
 	"slipway/internal/edge"
+	"slipway/internal/oci"
 )
 
 // access is who may use a server, and the record of what was refused.
@@ -163,6 +164,9 @@ func named(r *http.Request) (actor, address string) {
 func (a *access) challenge(r *http.Request, action auth.Action, repository string) string {
 	c := callerOf(r)
 	t := token.Challenge{Realm: a.url(r) + tokenPath, Service: service, Action: action, Repository: repository}
+	if q := r.URL.Query(); action == auth.Push && q.Has("mount") && oci.CheckRepository(q.Get("from")) == nil {
+		t.Source = q.Get("from")
+	}
 	switch {
 	case c.bearer && c.err != nil:
 		t.Error = token.InvalidToken

@@ -33,12 +33,11 @@ const maxRequest = 16 << 20
 // RunBuild implements the API.
 func (s *server) RunBuild(ctx context.Context, request RunBuildRequestObject) (RunBuildResponseObject, error) {
 	b, archive, readErr := readBuild(request.Body)
-	project := "" // of a request that can't be read: the whole server
-	if readErr == nil {
+	// Of a request that can't be read, or names what can be no project, it is
+	// the whole server; what is wrong is said to who may build at all.
+	project := ""
+	if readErr == nil && oci.CheckRepository(ProjectOf(b)) == nil {
 		project = ProjectOf(b)
-		if err := oci.CheckRepository(project); err != nil {
-			return nil, err
-		}
 	}
 	r, _ := ctx.Value(requestKey{}).(*http.Request)
 	if err := s.Authorize(r, auth.Build, project); err != nil { // before anything is fetched or unpacked
@@ -52,7 +51,6 @@ func (s *server) RunBuild(ctx context.Context, request RunBuildRequestObject) (R
 	case !s.Builds.Local && (b.Directory != nil || b.Ssh != nil):
 		return problemFor(http.StatusForbidden, errors.New("directory and ssh name files of the server's machine: only commands on that machine may, over the control socket")), nil
 	}
-	b.Project = &project
 	req, release, err := s.Builds.Checkout(ctx, b, archive)
 	var f *pipeline.Failure
 	switch {

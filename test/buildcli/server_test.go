@@ -163,7 +163,7 @@ func TestServerOfANetwork(t *testing.T) {
 	_, port, _ := strings.Cut(addr, ":")
 	srv := harness.Start(t, harness.Options{Addr: addr, Args: []string{"--listen", "0.0.0.0:" + port, "--http", "allow", "--anonymous", "push"}})
 	dir := folder(t, "p", files{"Dockerfile": "FROM busybox\nRUN true\n"})
-	slipway(t, "build", dir, "--server", srv.URL()).want(1, `let everybody build`, `--anonymous admin`)
+	slipway(t, "build", dir, "--server", srv.URL()).want(1, `you may not build in repository p: no rule allows anonymous to`, `slipway policy add`)
 	resp, err := http.Post(srv.URL()+"/api/v1/builds", "multipart/form-data; boundary=x", strings.NewReader("--x--\r\n"))
 	if err != nil {
 		t.Fatal(err)

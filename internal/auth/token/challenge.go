@@ -14,6 +14,9 @@ type Challenge struct {
 	// is only told where to log in.
 	Action     auth.Action
 	Repository string
+	// Source is a repository from which a blob is to be mounted, if any: the
+	// client then asks for both at once.
+	Source string
 	// Error is "" for a request without a token, or one of the two below.
 	Error string
 }
@@ -44,7 +47,11 @@ func (c Challenge) scope() string {
 	case c.Repository == "" || c.Action == auth.Ping || c.Action == "":
 		return ""
 	case c.Action == auth.Push:
-		return typeRepository + ":" + c.Repository + ":pull,push"
+		scope := typeRepository + ":" + c.Repository + ":pull,push"
+		if c.Source != "" {
+			scope += " " + typeRepository + ":" + c.Source + ":pull"
+		}
+		return scope
 	}
 	return typeRepository + ":" + c.Repository + ":" + string(c.Action)
 }
