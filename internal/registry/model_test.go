@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"slipway/internal/meta"
 	"slipway/internal/oci"
 	"slipway/internal/registry"
+	"slipway/test/harness"
 )
 
 // The model: every repository has one worker, so what its tags must point at
@@ -36,7 +38,15 @@ const (
 	grace      = time.Hour
 )
 
+// TestModel draws 40 histories; all of rapid's 100, or what -rapid.checks says, in
+// the long run.
 func TestModel(t *testing.T) {
+	if !harness.Long() {
+		checks := flag.Lookup("rapid.checks").Value
+		before := checks.String()
+		must(t, checks.Set("40"))
+		defer func() { must(t, checks.Set(before)) }()
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t, rt)
 		defer w.close()
@@ -119,7 +129,10 @@ func newWorld(t *testing.T, rt *rapid.T) *world {
 	return w
 }
 
-func must(rt *rapid.T, err error) {
+func must(rt interface {
+	Helper()
+	Fatal(...any)
+}, err error) {
 	if err != nil {
 		rt.Fatal(err)
 	}
